@@ -1,0 +1,85 @@
+# make            what there is
+# make demo       three sites with real photos, a table of what browsers get; ONCE=1 ends after it
+# make test       set-up, lint, types, tests on Django 5.2 and 4.2, the built wheel
+#
+# PYTHON=python3.12 picks another Python (3.11 or newer), PHOTOS=folder other photos for the demo.
+
+PYTHON ?= python3
+ONCE ?=
+PHOTOS ?=
+
+VENV := .venv
+VENV42 := .venv-django42
+BIN := $(VENV)/bin
+SITES := example_sites
+
+# Tests that share a server or a wheel stay in one process.
+TOGETHER := -n 2 --dist loadgroup
+
+# Programs from Debian packages of the same name: chromium for tests of the galleries, wrk for
+# benchmarks. Without them these parts are left out, with a line that says so.
+PROGRAMS := chromium wrk
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types types42 tests tests42 bench clean programs
+MAKEFLAGS += --no-print-directory
+
+help:
+	@echo "make demo    example sites with real photos (ONCE=1 ends after the table, PHOTOS=folder)"
+	@echo "make test    lint, types and tests, on Django 5.2 and 4.2, and the built wheel"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   benchmarks, as ratios"
+	@echo "make clean   removes what the others made"
+
+# The demo needs less than the tests do, so each has a stamp of its own.
+$(VENV)/.demo: pyproject.toml scripts/install
+	@scripts/install "$(PYTHON)" $(VENV) $@ -e ".[all]" --group demo "django==5.2.*"
+
+$(VENV)/.dev: pyproject.toml scripts/install
+	@scripts/install "$(PYTHON)" $(VENV) $@ -e ".[all]" --group dev "django==5.2.*"
+
+$(VENV42)/.dev: pyproject.toml scripts/install
+	@scripts/install "$(PYTHON)" $(VENV42) $@ -e ".[all]" --group dev "django==4.2.*"
+
+programs:
+	@scripts/programs $(PROGRAMS)
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m $(SITES).demo $(if $(ONCE),--once) $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(MAKE) types
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+types42: $(VENV)/.dev $(VENV42)/.dev
+	@$(BIN)/mypy --python-executable $(VENV42)/bin/python --cache-dir .mypy_cache/django42
+
+# The Django tests on 4.2 come first, so that the last closing line is the whole suite's.
+test: programs
+	@$(MAKE) lint
+	@$(MAKE) types42
+	@$(MAKE) tests42
+	@$(MAKE) tests
+
+tests: $(VENV)/.dev
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(TOGETHER)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+tests42: $(VENV42)/.dev
+	@$(VENV42)/bin/python -c "import django; assert django.VERSION[:2] == (4, 2), django.VERSION"
+	@$(VENV42)/bin/python -m pytest $(TOGETHER) -k django
+
+bench: $(VENV)/.dev programs
+	@$(BIN)/python -m benchmarks
+
+clean:
+	@rm -rf $(VENV) $(VENV42) build dist htmlcov .coverage .coverage.* $(SITES)/var
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -f $(SITES)/photos/*.jpg
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,3 @@
+"""A gallery in Django."""
+
+from __future__ import annotations

@@ -1,0 +1,39 @@
+"""Optimised images for Django, Flask and ASGI.
+
+The names below are imported at their first use: importing this package imports no framework, no
+image library and no HTTP library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optidash_integrations.errors import OptidashError
+    from optidash_integrations.operations import Operations
+    from optidash_integrations.settings import Settings
+    from optidash_integrations.variants import Metadata, Variant
+
+__version__ = "0.1.0"
+
+HOMES = {
+    "Metadata": "variants",
+    "OptidashError": "errors",
+    "Operations": "operations",
+    "Settings": "settings",
+    "Variant": "variants",
+}
+
+__all__ = ["Metadata", "Operations", "OptidashError", "Settings", "Variant", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    home = HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

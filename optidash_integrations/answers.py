@@ -1,0 +1,152 @@
+"""What is sent: a variant, or the original in its place, inside what the app said of its answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from optidash_integrations.cache.entry import Entry
+from optidash_integrations.exchange import INNER, Answer, Body, FileBody, Head, Request
+from optidash_integrations.formats import of_media_type
+from optidash_integrations.headers import (
+    PRIVATE,
+    Representation,
+    build,
+    cache_status,
+    capped,
+    kept_headers,
+    seconds_of,
+)
+from optidash_integrations.records import SourceRecord, hashed
+from optidash_integrations.variants import ImageData
+
+HIT = ("hit",)
+STORED = ("fwd=uri-miss", "stored")
+COLLAPSED = ("fwd=uri-miss", "collapsed")
+MISS = ("fwd=uri-miss",)
+
+NO_HEAD = Head(200, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request, and what the app said of its own answer (nothing, at the image endpoint).
+
+    `shared` says whether shared caches may keep an answer of which the app said nothing;
+    `default` is the Cache-Control value then, `detail` a sentence for Cache-Status. `clock` gives
+    seconds since the epoch.
+    """
+
+    request: Request
+    default: str
+    head: Head = NO_HEAD
+    shared: bool = True
+    detail: str | None = None
+    last_modified: str | None = None
+    clock: Callable[[], float] = time.time
+
+    def cache_control(self, *, passing: bool) -> str | None:
+        """Return the app's own value, else ours; for a passing answer with at most a minute."""
+        own = self.head.get("cache-control")
+        if own is None and (expires := self.head.get("expires")) is not None:
+            return self.until(expires) if passing else None
+        value = own or (self.default if self.shared else PRIVATE)
+        return capped(value) if passing else value
+
+    def until(self, expires: str) -> str | None:
+        left = (seconds_of(expires) or 0) - self.clock()
+        return capped(f"max-age={int(left)}") if left > 0 else None
+
+    def status(self, parameters: tuple[str, ...], detail: str | None = None) -> str:
+        """Return the Cache-Status value."""
+        said = "; ".join(part for part in (detail, self.detail) if part)
+        return cache_status(*parameters, detail=said or None, before=self.head.get("cache-status"))
+
+    def variant(
+        self, key: str, entry: Entry, how: tuple[str, ...], *, negotiated: bool, detail: str = ""
+    ) -> Answer:
+        """Return the answer that sends a stored variant."""
+        content_type = str(entry.meta["type"])
+        output = of_media_type(content_type)
+        image = Representation(
+            key=key,
+            content_type=content_type,
+            length=entry.size,
+            cache_control=self.cache_control(passing=False),
+            status=self.status(how, detail),
+            negotiated=negotiated,
+            vary=self.head.get("vary"),
+            last_modified=self.last_modified,
+            rest=kept_headers(self.head, output.extension if output else None),
+        )
+        return build(self.request, image, body_of(entry))
+
+    def kept(
+        self, key: str, record: SourceRecord, body: Body, how: tuple[str, ...], detail: str
+    ) -> Answer:
+        """Return the answer that sends the source because it is as good as any variant."""
+        image = self.source(record, key, self.status(how, detail), passing=False)
+        return build(self.request, image, body)
+
+    def fallback(self, record: SourceRecord | None, body: Body, detail: str) -> Answer:
+        """Return the answer that sends the source for now, because there is no variant yet.
+
+        Without a record the source's bytes are not known: the answer to a HEAD request.
+        """
+        status = self.status(MISS, detail)
+        if record is None:
+            content_type = self.head.get("content-type") or "application/octet-stream"
+            image = Representation(
+                key=None,
+                content_type=content_type,
+                length=None,
+                cache_control=self.cache_control(passing=True),
+                status=status,
+                vary=self.head.get("vary"),
+                rest=kept_headers(self.head),
+            )
+        else:
+            image = self.source(record, fallback_tag(record), status, passing=True)
+        return build(self.request, image, body)
+
+    def source(
+        self, record: SourceRecord, key: str, status: str, *, passing: bool
+    ) -> Representation:
+        """Say what there is to say of the source itself.
+
+        A passing answer has no Last-Modified: its own tag alone can validate it, so that the
+        variant takes its place at the next request.
+        """
+        return Representation(
+            key=key,
+            content_type=record.format.media_type,
+            length=record.bytes,
+            cache_control=self.cache_control(passing=passing),
+            status=status,
+            vary=self.head.get("vary"),
+            last_modified=None if passing else self.last_modified,
+            rest=kept_headers(self.head),
+        )
+
+
+def fallback_tag(record: SourceRecord) -> str:
+    """Return the key that an original served as fallback makes its tag from."""
+    return hashed("original", record.digest)
+
+
+def body_of(entry: Entry) -> Body:
+    if isinstance(entry.body, bytes):
+        return entry.body
+    return b"" if entry.body is None else FileBody(entry.body, 0, entry.size)
+
+
+def source_body(data: ImageData, record: SourceRecord) -> Body:
+    """Return the body that sends a source as it is."""
+    return FileBody(data, 0, record.bytes) if isinstance(data, Path) else data
+
+
+def has_inner_body(answer: Answer) -> bool:
+    """Say whether the answer passes the app's own body on."""
+    return answer.body is INNER

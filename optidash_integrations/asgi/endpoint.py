@@ -1,0 +1,43 @@
+"""The image endpoint as an ASGI app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from optidash_integrations.asgi.extension import Optidash
+from optidash_integrations.asgi.messages import Receive, Scope, Send, request_of, send_answer
+from optidash_integrations.endpoint import Endpoint
+from optidash_integrations.errors import SettingsError
+from optidash_integrations.sources import Directory
+
+
+class ImageApp:
+    """Answer `<mount>/<name>?w=640` with that image of a folder: `Mount("/img", ImageApp(…))`.
+
+    `directory` is the folder; without it that of the settings. Keyword arguments are settings;
+    `optidash` shares those of an `Optidash`. Raises `SettingsError` where no folder is named, or a
+    setting is wrong or unknown.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path | None = None,
+        *,
+        optidash: Optidash | None = None,
+        **settings: Any,
+    ) -> None:
+        self.optidash = optidash or Optidash(directory=directory, **settings)
+        root = directory or self.optidash.settings.directory
+        if root is None:
+            raise SettingsError(["directory takes a folder of images; none is given"])
+        self.endpoint = Endpoint(self.optidash.service, Directory(Path(root)).find)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"ImageApp answers HTTP only, not {scope['type']}")
+        request = request_of(scope)
+        name = request.path.removeprefix(scope.get("root_path", "")).lstrip("/")
+        flow = self.endpoint.answer(request, name, scope)
+        await send_answer(await self.optidash.service.run_async(flow), scope, send)

@@ -1,0 +1,220 @@
+"""The ASGI middleware: looks at an answer's start, and takes over where it is an image's."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from optidash_integrations.asgi.extension import Optidash
+from optidash_integrations.asgi.messages import (
+    PATHSEND,
+    SEEN,
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    head_of,
+    offers_pathsend,
+    request_of,
+    send_answer,
+    send_path,
+    start_of,
+)
+from optidash_integrations.errors import OptidashError
+from optidash_integrations.exchange import INNER, Answer, Verdict
+from optidash_integrations.flows import Flow
+from optidash_integrations.interception import Interception, content_length
+from optidash_integrations.service import Service
+from optidash_integrations.variants import ImageData
+
+logger = logging.getLogger(__name__)
+
+
+class OptidashMiddleware:
+    """Wrap an ASGI app so that the images it answers with leave optimised.
+
+    Keyword arguments are settings (`public_paths=["/static/"]`); `optidash` shares those of an
+    `Optidash` instead. Raises `SettingsError` where a setting is wrong or unknown.
+    """
+
+    def __init__(self, app: App, *, optidash: Optidash | None = None, **settings: Any) -> None:
+        self.app = app
+        self.optidash = optidash or Optidash(**settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        service = self.optidash.service
+        interception = service.intercept(request_of(scope))
+        if interception is None:
+            await self.app(scope, receive, send)
+            return
+        if interception.public:
+            answer = await guarded(service, interception.early())
+            if isinstance(answer, Answer):
+                await send_answer(answer, scope, send)
+                return
+        exchange = Exchange(service, interception, scope, send)
+        try:
+            await self.app(inner_scope(scope, interception), receive, exchange.take)
+            await exchange.flush()
+        finally:
+            interception.close()
+
+
+def inner_scope(scope: Scope, interception: Interception) -> Scope:
+    """Return the scope that the inner app sees."""
+    hidden = {name.encode("latin-1") for name in interception.hidden}
+    if not hidden and not interception.is_image_path:
+        return scope
+    headers = [(name, value) for name, value in scope["headers"] if name.lower() not in hidden]
+    inner = {**scope, "headers": headers, SEEN: interception.request}
+    if interception.is_image_path:
+        inner["extensions"] = {**(scope.get("extensions") or {}), PATHSEND: {}}
+    return inner
+
+
+async def guarded(service: Service, flow: Flow[Any]) -> Any:
+    """Carry out a flow; whatever fails in it, the inner answer goes through."""
+    try:
+        return await service.run_async(flow)
+    except Exception as error:
+        if isinstance(error, OptidashError) and service.settings.on_error == "raise":
+            raise
+        logger.exception("an image is passed on as it is")
+        return Verdict.PASS
+
+
+class Exchange:
+    """One answer on its way out. `take` is the inner app's `send`."""
+
+    def __init__(
+        self, service: Service, interception: Interception, scope: Scope, send: Send
+    ) -> None:
+        self.service = service
+        self.interception = interception
+        self.scope = scope
+        self.send = send
+        self.start: Message | None = None
+        self.chunks: list[bytes] | None = None
+        self.expected = 0
+        self.passing = False
+        self.answered = False
+
+    async def take(self, message: Message) -> None:
+        """Take one message from the inner app."""
+        kind = message["type"]
+        if self.answered:
+            return  # what is left of a body that is not needed
+        if self.passing:
+            await self.forward(message)
+        elif kind == "http.response.start":
+            await self.take_start(message)
+        elif self.start is not None and kind in ("http.response.body", PATHSEND):
+            await self.take_body(message)
+        elif self.start is not None:
+            await self.pass_on(message)
+        else:
+            await self.send(message)
+
+    async def take_start(self, message: Message) -> None:
+        self.start = message
+        head = head_of(message)
+        if message.get("trailers") or not self.interception.considers(head):
+            await self.pass_on()
+
+    async def take_body(self, message: Message) -> None:
+        if self.chunks is not None:
+            await self.collect(message)
+            return
+        assert self.start is not None
+        head = head_of(self.start)
+        path = Path(message["path"]) if message["type"] == PATHSEND else None
+        length = file_length(path) if path else self.body_length(message)
+        if length is None or not self.interception.fits(length):
+            await self.pass_on(message)
+            return
+        flow = self.interception.from_head(head, length, in_file=path is not None)
+        verdict = await guarded(self.service, flow)
+        if isinstance(verdict, Answer):
+            await self.answer(verdict, message)
+        elif verdict is Verdict.PASS:
+            await self.pass_on(message)
+        elif path is not None:
+            await self.work(path, message)
+        else:
+            self.chunks, self.expected = [], length
+            await self.collect(message)
+
+    def body_length(self, message: Message) -> int | None:
+        assert self.start is not None
+        length = content_length(head_of(self.start))
+        if length is None and not message.get("more_body"):
+            return len(message.get("body", b""))
+        return length
+
+    async def collect(self, message: Message) -> None:
+        assert self.chunks is not None
+        if message["type"] != "http.response.body":
+            await self.pass_on(self.collected(more=True), message)
+            return
+        self.chunks.append(message.get("body", b""))
+        if sum(map(len, self.chunks)) > self.expected:  # not what the head promised
+            await self.pass_on(self.collected(more=bool(message.get("more_body"))))
+        elif not message.get("more_body"):
+            body = b"".join(self.chunks)
+            await self.work(body, {"type": "http.response.body", "body": body})
+
+    def collected(self, *, more: bool) -> Message:
+        body = b"".join(self.chunks or ())
+        return {"type": "http.response.body", "body": body, "more_body": more}
+
+    async def work(self, data: ImageData, message: Message) -> None:
+        """Answer with what becomes of the whole body; `message` is that body."""
+        assert self.start is not None
+        flow = self.interception.from_body(head_of(self.start), data)
+        verdict = await guarded(self.service, flow)
+        if isinstance(verdict, Answer):
+            await self.answer(verdict, message)
+        else:
+            await self.pass_on(message)
+
+    async def answer(self, answer: Answer, message: Message) -> None:
+        if answer.body is INNER:
+            self.start = start_of(answer.status, answer.headers)
+            await self.pass_on(message)
+            return
+        self.answered = True
+        await send_answer(answer, self.scope, self.send)
+
+    async def pass_on(self, *messages: Message) -> None:
+        """Let the inner answer through from here on, beginning with what was held back."""
+        assert self.start is not None
+        self.passing = True
+        self.interception.close()
+        await self.send(self.start)
+        for message in messages:
+            await self.forward(message)
+
+    async def forward(self, message: Message) -> None:
+        if message["type"] == PATHSEND and not offers_pathsend(self.scope):
+            await send_path(Path(message["path"]), self.send)
+        else:
+            await self.send(message)
+
+    async def flush(self) -> None:
+        """Send what is held back where the app ended without a last chunk."""
+        if self.start is not None and not self.passing and not self.answered:
+            held = [self.collected(more=True)] if self.chunks else []
+            await self.pass_on(*held)
+
+
+def file_length(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

@@ -1,0 +1,20 @@
+"""The image endpoint as a view."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from optidash_integrations.django import conf
+from optidash_integrations.django.facts import request_of, response_of
+from optidash_integrations.django.storages import find
+from optidash_integrations.endpoint import Endpoint
+
+
+def image(request: HttpRequest, alias: str, name: str) -> HttpResponseBase:
+    """Answer with an image of the storage `alias`, at the size and in the format asked for."""
+    service = conf.service()
+    endpoint = Endpoint(service, partial(find, alias), access="signed")
+    return response_of(service.run(endpoint.answer(request_of(request), name, request)))

@@ -1,0 +1,186 @@
+"""The image endpoint: a source's name and options in, one variant out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from optidash_integrations.answers import COLLAPSED, HIT, NO_HEAD, STORED, Context, source_body
+from optidash_integrations.errors import (
+    ImageError,
+    OptidashError,
+    OptionError,
+    SourceNotFoundError,
+)
+from optidash_integrations.exchange import Answer, Body, Head, Request
+from optidash_integrations.flows import Do, Flow
+from optidash_integrations.formats import of_path
+from optidash_integrations.headers import error
+from optidash_integrations.records import SourceRecord, identify, record_key
+from optidash_integrations.service import Choice, Service, Wish
+from optidash_integrations.sources import Source
+from optidash_integrations.store import kind_of, record_of
+from optidash_integrations.variants import ImageData
+from optidash_integrations.workshop import Task
+
+logger = logging.getLogger(__name__)
+
+PRIVATE_ACCESS = "private, max-age=300"
+
+
+class Endpoint:
+    """Answers requests for images by name.
+
+    `find` gives the source of a name, and raises `SourceNotFoundError`; `access` says who may ask:
+    `public`, `signed`, or a callable of the framework's request and the name.
+    """
+
+    def __init__(
+        self, service: Service, find: Callable[[str], Source], *, access: object = "public"
+    ) -> None:
+        self.service = service
+        self.find = find
+        self.access = service.settings.access or access
+
+    def answer(self, request: Request, name: str, visitor: object = None) -> Flow[Answer]:
+        """Answer a request for the source `name`; `visitor` is the framework's own request."""
+        if request.method not in ("GET", "HEAD"):
+            refused = error(405, "Only GET and HEAD are allowed here.")
+            refused.headers.append(("allow", "GET, HEAD"))
+            return refused
+        try:
+            answer = yield from self.image(request, name, visitor)
+            return (yield from self.ready(answer))
+        except OptionError as problem:
+            return error(problem.status, str(problem))
+        except SourceNotFoundError as problem:
+            logger.info("%s", problem)
+            return error(problem.status, problem.public)
+        except OptidashError as problem:
+            self.service.note(name, problem)
+            return error(problem.status, problem.public)
+
+    def image(self, request: Request, name: str, visitor: object) -> Flow[Answer]:
+        service = self.service
+        wish = service.wish(request, intercepted=False)
+        service.access.check(self.access, wish.signed, visitor, name)
+        source = yield Do(lambda: self.find(name))
+        record, data = yield from self.known(source, read=request.method == "GET")
+        if record is None:
+            head = Head(200, (("content-type", media_type_of(name)),))
+            context = self.context(request, wish, None, head)
+            return context.fallback(None, b"", "no variant is stored yet")
+        choice = service.choose(wish, record)
+        context = self.context(request, wish, record)
+        entry = yield from service.look_up(choice, record)
+        if entry is not None and kind_of(entry.meta) == "variant":
+            hit = context.variant(choice.key, entry, HIT, negotiated=choice.negotiated)
+            opened = yield from service.opened(hit)
+            if opened is not None:
+                return opened
+            entry = None
+        if entry is not None and kind_of(entry.meta) == "refused":
+            return error(status_of(entry.meta), ImageError.public, str(entry.meta.get("detail")))
+        if data is None:
+            data = yield Do(lambda: source.read(service.settings.max_input_bytes))
+        body = source_body(data, record)
+        if entry is not None:
+            return context.kept(choice.key, record, body, HIT, str(entry.meta.get("detail", "")))
+        if request.method == "HEAD":
+            return context.fallback(record, body, "no variant is stored yet")
+        return (yield from self.made(context, choice, source.name, record, data, body))
+
+    def ready(self, answer: Answer) -> Flow[Answer]:
+        opened = yield from self.service.opened(answer)
+        if opened is None:
+            raise SourceNotFoundError("the file went away while it was asked for")
+        return opened
+
+    def made(
+        self,
+        context: Context,
+        choice: Choice,
+        name: str,
+        record: SourceRecord,
+        data: ImageData,
+        body: Body,
+    ) -> Flow[Answer]:
+        service = self.service
+        task = Task(choice.key, name, record, choice.operations, choice.output, choice.keepable)
+        try:
+            made = yield from service.workshop.make(
+                task, data, service.settings.deadline, lambda: None
+            )
+        except (ImageError, OptionError):
+            raise
+        except OptidashError as problem:
+            if service.settings.on_error == "raise":
+                raise
+            return context.fallback(record, body, str(problem))
+        how = COLLAPSED if made.collapsed else STORED
+        if kind_of(made.entry.meta) == "kept":
+            detail = str(made.entry.meta.get("detail", ""))
+            return context.kept(choice.key, record, body, how, detail)
+        return context.variant(choice.key, made.entry, how, negotiated=choice.negotiated)
+
+    def known(
+        self, source: Source, *, read: bool
+    ) -> Flow[tuple[SourceRecord | None, ImageData | None]]:
+        """Return what is known of a source; where it had to be read for that, its bytes too.
+
+        Within `fresh_for` nothing is asked of the source. Without `read` an unknown source stays
+        unknown.
+        """
+        service = self.service
+        agreed = service.agreed(source.name, with_origin=False)
+        if agreed is not None:
+            return agreed.record, None
+        try:
+            validator = yield Do(source.validator)
+        except SourceNotFoundError:
+            service.disagree(source.name)
+            raise
+        entry = yield Do(lambda: service.store.get(record_key(source.name, validator)))
+        if entry is not None and kind_of(entry.meta) == "refused":
+            raise ImageError(str(entry.meta.get("detail")))
+        record, data = record_of(entry), None
+        if record is None and not read:
+            return None, None
+        if record is None:
+            data = yield Do(lambda: source.read(service.settings.max_input_bytes))
+            record = yield from self.learnt(source, data, validator)
+        service.agree(source.name, NO_HEAD, record, public=True)
+        return record, data
+
+    def learnt(self, source: Source, data: ImageData, validator: str) -> Flow[SourceRecord]:
+        service = self.service
+
+        def learn() -> SourceRecord:
+            record = identify(data, service.processor, service.settings.limits, validator)
+            service.store.remember(source.name, record, newest=True)
+            return record
+
+        try:
+            record: SourceRecord = yield Do(learn)
+        except ImageError as problem:
+            refusal = problem  # the name of an except clause ends with it
+            yield Do(lambda: service.remember_refusal(source.name, validator, refusal))
+            raise
+        return record
+
+    def context(
+        self, request: Request, wish: Wish, record: SourceRecord | None, head: Head = NO_HEAD
+    ) -> Context:
+        open_to_all = self.access in ("public", "signed")
+        lifetime = self.service.lifetime(wish, record) if open_to_all else PRIVATE_ACCESS
+        return Context(request=request, default=lifetime, head=head, clock=self.service.clock)
+
+
+def status_of(meta: object) -> int:
+    status = meta.get("status") if isinstance(meta, dict) else None
+    return status if isinstance(status, int) else ImageError.status
+
+
+def media_type_of(name: str) -> str:
+    found = of_path(name)
+    return found.media_type if found else "application/octet-stream"

@@ -1,0 +1,148 @@
+"""The Flask extension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, current_app, request
+from markupsafe import Markup
+from werkzeug.datastructures import FileStorage
+
+from optidash_integrations.endpoint import Endpoint
+from optidash_integrations.errors import ImageTooLargeError, SettingsError
+from optidash_integrations.flask.wsgi import Middleware, body_blocks, request_of
+from optidash_integrations.flows import run
+from optidash_integrations.images import DirectoryImages
+from optidash_integrations.operations import Operations
+from optidash_integrations.service import Service, service_for
+from optidash_integrations.settings import FLASK, PREFIX, Settings, read
+from optidash_integrations.sources import Directory
+from optidash_integrations.uploads import Saved, save
+from optidash_integrations.urls import derived_key
+
+NAME = "optidash"
+
+
+class State(DirectoryImages):
+    """What one app has: its settings, and the service behind them."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.given = {k: v for k, v in app.config.items() if k.startswith(PREFIX)}
+        self.settings = with_keys(read(self.given, spelling=FLASK), {})
+        self.lock = Lock()
+        self.made: Service | None = None
+
+    @property
+    def service(self) -> Service:
+        """The service, made at its first use: the app's secret key may come after `init_app`."""
+        if self.made is None:
+            with self.lock:
+                self.settings = with_keys(self.settings, self.app.config)
+                self.made = self.made or service_for(self.settings)
+        return self.made
+
+
+def with_keys(settings: Settings, config: Mapping[str, Any]) -> Settings:
+    """Return settings that sign with the app's secret key where no signing keys are given."""
+    secrets = [config.get("SECRET_KEY"), *(config.get("SECRET_KEY_FALLBACKS") or ())]
+    keys = tuple(derived_key(secret) for secret in secrets if secret)
+    return settings if settings.signing_keys or not keys else replace(settings, signing_keys=keys)
+
+
+class Optidash:
+    """Optimise the images that a Flask app serves and takes in.
+
+    `Optidash(app)`, or `Optidash()` and later `init_app(app)` for one or more apps. Settings are
+    the app's `OPTIDASH_…` configuration. What it keeps belongs to the app, in
+    `app.extensions["optidash"]`.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set up one app: the interception, the Jinja helpers and, with a directory, the endpoint.
+
+        Raises `SettingsError` where a setting is wrong or unknown, RuntimeError for a second call.
+        """
+        if NAME in app.extensions:
+            raise RuntimeError("Optidash is set up for this app already")
+        state = State(app)
+        app.extensions[NAME] = state
+        app.wsgi_app = Middleware(app.wsgi_app, lambda: state.service)  # type: ignore[method-assign]
+        app.jinja_env.globals.update(
+            optidash_url=self.url,
+            optidash_srcset=self.srcset,
+            optidash_img=self.img,
+            optidash_picture=self.picture,
+        )
+        if state.settings.directory is not None:
+            add_endpoint(app, state)
+
+    @property
+    def state(self) -> State:
+        """What the current app has. Raises RuntimeError where it is not set up."""
+        if NAME not in current_app.extensions:
+            raise RuntimeError("Optidash is not set up for this app: call init_app(app)")
+        state: State = current_app.extensions[NAME]
+        return state
+
+    @property
+    def service(self) -> Service:
+        """The service behind the current app."""
+        return self.state.service
+
+    def url(self, image: str, **options: Any) -> str:
+        """Return the address of an image with options: `url("photo.jpg", w=640)`."""
+        return self.state.url(image, **options)
+
+    def srcset(self, image: str, **options: Any) -> str:
+        """Return the `srcset` value for an image."""
+        return self.state.srcset(image, **options)
+
+    def img(self, image: str, **attributes: Any) -> Markup:
+        """Return an `<img>` element; `alt` is required."""
+        return Markup(self.state.img(image, **attributes))  # noqa: S704  escaped there
+
+    def picture(self, image: str, **attributes: Any) -> Markup:
+        """Return a `<picture>` element; `alt` is required."""
+        return Markup(self.state.picture(image, **attributes))  # noqa: S704  escaped there
+
+    def save(
+        self, upload: FileStorage, folder: str = "", operations: Operations | None = None
+    ) -> Saved:
+        """Store an upload, optimised, in `folder` under `OPTIDASH_DIRECTORY`.
+
+        Raises `ImageError` where it is not an image within the limits: then nothing is stored.
+        """
+        state = self.state
+        root = state.settings.directory
+        if root is None:
+            raise SettingsError(["OPTIDASH_DIRECTORY takes the folder that uploads are saved in"])
+        limit = state.settings.max_input_bytes
+        data = upload.stream.read(limit + 1)
+        if len(data) > limit:
+            raise ImageTooLargeError(f"{upload.filename} has more than {limit} bytes")
+        flow = save(state.service, Path(root), data, upload.filename, folder, operations)
+        return run(flow)
+
+
+def add_endpoint(app: Flask, state: State) -> None:
+    mount = urlsplit(state.base_url).path.rstrip("/")
+    root = Path(app.root_path) / (state.settings.directory or "")
+    folder = Directory(root)
+
+    def optidash_image(name: str) -> Response:
+        endpoint = Endpoint(state.service, folder.find)
+        answer = state.service.run(endpoint.answer(request_of(request.environ), name, request))
+        body = body_blocks(answer, request.environ)
+        return Response(body, answer.status, answer.headers, direct_passthrough=True)
+
+    app.add_url_rule(f"{mount}/<path:name>", "optidash_image", optidash_image)

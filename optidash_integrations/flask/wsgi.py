@@ -1,0 +1,314 @@
+"""The interception, around `app.wsgi_app`.
+
+It sits there and not in an `after_request` function because Flask adds its session cookie after all
+of those: a private answer would look public.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from optidash_integrations.errors import OptidashError
+from optidash_integrations.exchange import INNER, Answer, FileBody, Head, Request, Verdict
+from optidash_integrations.flows import Flow
+from optidash_integrations.interception import Interception, content_length
+from optidash_integrations.service import Service
+from optidash_integrations.sources import path_of_open
+from optidash_integrations.variants import ImageData
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 64 * 1024
+FILE_WRAPPER = "wsgi.file_wrapper"
+SEEN = "optidash.request"
+"""Where the middleware leaves the request for an image endpoint below it."""
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+
+
+class Middleware:
+    """A WSGI app around another one. `service` gives the service, at the first request."""
+
+    def __init__(self, app: WSGIApplication, service: Callable[[], Service]) -> None:
+        self.app = app
+        self.service = service
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        service = self.service()
+        interception = service.intercept(request_of(environ))
+        if interception is None:
+            return self.app(environ, start_response)
+        try:
+            if interception.public:
+                answer = guarded(service, interception.early())
+                if isinstance(answer, Answer):
+                    return sent(answer, environ, start_response)
+            inner = Inner(self.app, inner_environ(environ, interception))
+            return self.answer(service, interception, inner, environ, start_response)
+        finally:
+            interception.close()
+
+    def answer(
+        self,
+        service: Service,
+        interception: Interception,
+        inner: Inner,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+    ) -> Iterable[bytes]:
+        head = inner.head
+        if head is None or not interception.considers(head):
+            return inner.passed_on(environ, start_response)
+        length = inner.length(head)
+        if length is None or not interception.fits(length):
+            return inner.passed_on(environ, start_response)
+        in_file = inner.path is not None
+        verdict = guarded(service, interception.from_head(head, length, in_file=in_file))
+        if verdict is Verdict.BODY:
+            data = inner.path or inner.read(length)
+            if data is None:
+                return inner.passed_on(environ, start_response)
+            verdict = guarded(service, interception.from_body(head, data))
+        if not isinstance(verdict, Answer):
+            return inner.passed_on(environ, start_response)
+        if verdict.body is INNER:
+            return inner.passed_on(environ, start_response, verdict)
+        inner.close()
+        return sent(verdict, environ, start_response)
+
+
+def guarded(service: Service, flow: Flow[Any]) -> Any:
+    """Carry out a flow; whatever fails in it, the inner answer goes through."""
+    try:
+        return service.run(flow)
+    except Exception as error:
+        if isinstance(error, OptidashError) and service.settings.on_error == "raise":
+            raise
+        logger.exception("an image is passed on as it is")
+        return Verdict.PASS
+
+
+class FileWrapper:
+    """Our `wsgi.file_wrapper`: it keeps the file, so that a hit need not read it (PEP 3333)."""
+
+    def __init__(self, file: BinaryIO, block_size: int = CHUNK_BYTES) -> None:
+        self.file = file
+        self.block_size = block_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give the file in blocks."""
+        while block := self.file.read(self.block_size):
+            yield block
+
+    def close(self) -> None:
+        """Close the file, where it can be closed."""
+        if hasattr(self.file, "close"):
+            self.file.close()
+
+
+class Inner:
+    """The inner app's answer: its head, and a body that is read only when it has to be."""
+
+    def __init__(self, app: WSGIApplication, environ: WSGIEnvironment) -> None:
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
+        self.exc_info: ExcInfo | None = None
+        self.written: list[bytes] = []
+        self.body: Iterable[bytes] = app(environ, self.start_response)
+        self.first: list[bytes] = []
+        if not self.status:
+            self.begin()
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], object]:
+        self.status, self.headers, self.exc_info = status, headers, exc_info
+        return self.written.append
+
+    def begin(self) -> None:
+        """Pull the first block: an app that is a generator calls `start_response` only then."""
+        blocks = iter(self.body)
+        first = next(blocks, None)
+        if first is not None:
+            self.first = [first]
+        self.body = Chained(blocks, self.body)
+
+    @property
+    def head(self) -> Head | None:
+        """The neutral facts; None for an app that writes by itself, or never began."""
+        if not self.status or self.written:
+            return None
+        headers = [(name.lower(), value) for name, value in self.headers]
+        return Head(int(self.status[:3]), headers)
+
+    @property
+    def path(self) -> Path | None:
+        """The local file that is the body, from its beginning, where it is one."""
+        if not isinstance(self.body, FileWrapper) or self.first:
+            return None
+        return path_of_open(self.body.file)
+
+    def length(self, head: Head) -> int | None:
+        """Return the body's length in bytes, or None where it is not known without reading it."""
+        path = self.path
+        if path is not None:
+            return path.stat().st_size
+        length = content_length(head)
+        if length is None and isinstance(self.body, list | tuple):
+            return sum(map(len, self.body))
+        return length
+
+    def read(self, length: int) -> ImageData | None:
+        """Return the whole body; None, and nothing lost, where it is not `length` bytes long."""
+        blocks, size = self.first, sum(map(len, self.first))
+        rest = iter(self.body)
+        for block in rest:
+            blocks.append(block)
+            size += len(block)
+            if size > length:
+                break
+        self.first, self.body = blocks, Chained(rest, self.body)
+        if size != length:
+            return None
+        data = b"".join(blocks)
+        self.first = [data]
+        return data
+
+    def passed_on(
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        answer: Answer | None = None,
+    ) -> Iterable[bytes]:
+        """Send the inner answer on, under the head of `answer` where there is one."""
+        if answer is not None:
+            start_response(status_line(answer.status), answer.headers)
+        elif self.status:
+            write = start_response(self.status, self.headers, self.exc_info)
+            for block in self.written:
+                write(block)
+        if isinstance(self.body, FileWrapper) and not self.first:
+            wrapper = environ.get(FILE_WRAPPER, FileWrapper)
+            wrapped: Iterable[bytes] = wrapper(self.body.file, CHUNK_BYTES)
+            return wrapped
+        return Chained(self.body, self.body, self.first) if self.first else self.body
+
+    def close(self) -> None:
+        """Close the body, which PEP 3333 asks of whoever does not pass it on."""
+        close_all(self.body)
+
+
+class Chained:
+    """Blocks that were read already, then the rest; closing it closes the app's own body."""
+
+    def __init__(
+        self, blocks: Iterable[bytes], owner: Iterable[bytes], first: Iterable[bytes] = ()
+    ) -> None:
+        self.blocks = blocks
+        self.owner = owner
+        self.first = first
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give all blocks."""
+        yield from self.first
+        yield from self.blocks
+
+    def close(self) -> None:
+        """Close the body that they came from."""
+        close_all(self.owner)
+
+
+def close_all(body: Iterable[bytes]) -> None:
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
+
+
+def request_of(environ: WSGIEnvironment) -> Request:
+    """Return the facts of a request, as the visitor sent them: nothing hidden from the app."""
+    seen = environ.get(SEEN)
+    if isinstance(seen, Request):
+        return seen
+    headers = {
+        name[5:].replace("_", "-").lower(): str(value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    raw = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=path.encode("latin-1").decode("utf-8", "replace"),  # PEP 3333: bytes as latin-1
+        query=environ.get("QUERY_STRING", ""),
+        headers=headers,
+        raw_path=raw.partition("?")[0] if raw.startswith("/") else "",
+    )
+
+
+def inner_environ(environ: WSGIEnvironment, interception: Interception) -> WSGIEnvironment:
+    """Return the environment that the inner app sees."""
+    hidden = {"HTTP_" + name.upper().replace("-", "_") for name in interception.hidden}
+    if not hidden and not interception.is_image_path:
+        return environ
+    inner = {name: value for name, value in environ.items() if name not in hidden}
+    inner[SEEN] = interception.request
+    if interception.is_image_path:
+        inner[FILE_WRAPPER] = FileWrapper
+    return inner
+
+
+def status_line(status: int) -> str:
+    return f"{status} {HTTPStatus(status).phrase}"
+
+
+def sent(
+    answer: Answer, environ: WSGIEnvironment, start_response: StartResponse
+) -> Iterable[bytes]:
+    """Send an answer whose body is its own: bytes, or a file."""
+    start_response(status_line(answer.status), answer.headers)
+    return body_blocks(answer, environ)
+
+
+def body_blocks(answer: Answer, environ: WSGIEnvironment) -> Iterable[bytes]:
+    """Return the body of an answer that is not the inner app's."""
+    body = answer.body
+    if isinstance(body, FileBody):
+        return file_blocks(body, environ)
+    assert isinstance(body, bytes)
+    return [body] if body else []
+
+
+def file_blocks(body: FileBody, environ: WSGIEnvironment) -> Iterable[bytes]:
+    file = body.file or body.path.open("rb")
+    file.seek(body.offset)
+    if not body.offset and body.length == body.path.stat().st_size and FILE_WRAPPER in environ:
+        wrapped: Iterable[bytes] = environ[FILE_WRAPPER](file, CHUNK_BYTES)
+        return wrapped
+    return Part(file, body.length)
+
+
+class Part:
+    """The next `length` bytes of an open file, in blocks."""
+
+    def __init__(self, file: BinaryIO, length: int) -> None:
+        self.file = file
+        self.left = length
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give the blocks."""
+        while self.left > 0 and (block := self.file.read(min(CHUNK_BYTES, self.left))):
+            self.left -= len(block)
+            yield block
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()

@@ -1,0 +1,262 @@
+"""One intercepted request: what the inner app is asked, and what becomes of its answer.
+
+An adapter calls, in this order: `hidden` and `early` before the inner app, `considers` with the
+head of its answer, `from_head`, and where the verdict is `Verdict.BODY`, `from_body`; `close` in
+every case, whatever happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from optidash_integrations.answers import COLLAPSED, HIT, STORED, Context, source_body
+from optidash_integrations.errors import ImageError, OptidashError
+from optidash_integrations.exchange import INNER, Answer, Body, Head, Request, Verdict
+from optidash_integrations.flows import Do, Flow
+from optidash_integrations.formats import is_web_path, of_media_type
+from optidash_integrations.headers import (
+    PASSED_VARY,
+    TAG_PREFIX,
+    is_attachment,
+    is_private,
+    names_our_tag,
+    seconds_of,
+    vary_names,
+)
+from optidash_integrations.records import SourceRecord, identify, record_key
+from optidash_integrations.store import kind_of, record_of
+from optidash_integrations.variants import ImageData
+from optidash_integrations.workshop import Task
+
+if TYPE_CHECKING:
+    from optidash_integrations.service import Choice, Service, Wish
+
+# They would make the app answer with a part, an encoding or nothing where the image is needed.
+HIDDEN_ON_IMAGES = frozenset({"accept-encoding", "range", "if-range"})
+CONDITIONS = frozenset({"if-none-match", "if-modified-since"})
+HANDED_OVER = frozenset({"x-sendfile", "x-accel-redirect", "content-range"})
+
+# RFC 9110, 8.8.2.2: a date this near to the present may hide a second change.
+SETTLED = 2.0
+
+
+class Interception:
+    """What the service does with one request to the inner app. Made by `Service.intercept`."""
+
+    def __init__(self, service: Service, request: Request, *, public: bool) -> None:
+        self.service = service
+        self.request = request
+        self.public = public
+        self.is_image_path = is_web_path(request.path)
+        self.held = 0
+
+    @cached_property
+    def name(self) -> str:
+        """The source's name: host, path and the whole query."""
+        request = self.request
+        return f"{request.headers.get('host', '')}{request.path}?{request.query}"
+
+    @cached_property
+    def wish(self) -> Wish:
+        """What the request asks of the image, should it turn out to be one."""
+        return self.service.wish(self.request, intercepted=True)
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """The request headers that the inner app must not see."""
+        hidden = HIDDEN_ON_IMAGES if self.is_image_path else frozenset()
+        return hidden | CONDITIONS if names_our_tag(self.request) else hidden
+
+    # Before the inner app
+
+    def early(self) -> Flow[Answer | None]:
+        """Return the answer for a public path whose image is stored and was agreed lately.
+
+        Only worth calling where `public` is set.
+        """
+        agreed = self.service.agreed(self.name, with_origin="origin" in self.request.headers)
+        if agreed is None:
+            return None
+        choice = self.service.choose(self.wish, agreed.record)
+        entry = yield from self.service.look_up(choice, agreed.record)
+        if entry is None or kind_of(entry.meta) != "variant":
+            return None
+        context = self.context(agreed.head, agreed.record)
+        answer = context.variant(choice.key, entry, HIT, negotiated=choice.negotiated)
+        return (yield from self.service.opened(answer))
+
+    # After its head
+
+    def considers(self, head: Head) -> bool:
+        """Say whether an answer may be one to work on, from its head alone."""
+        if self.public and head.status in (401, 403, 404, 410):
+            self.service.disagree(self.name)
+        if head.status != 200:
+            return False
+        kind = of_media_type(head.get("content-type") or "")
+        if kind is None or kind.name not in self.service.processor.reads:
+            return False
+        if head.get("content-encoding") not in (None, "identity") or is_attachment(head):
+            return False
+        if (head.get("etag") or "").startswith(f'"{TAG_PREFIX}'):
+            return False  # our own image endpoint answers below this middleware
+        return HANDED_OVER.isdisjoint(name for name, _ in head.headers) and self.is_open(head)
+
+    def fits(self, length: int | None) -> bool:
+        """Say whether a body of `length` bytes (None: unknown) is one to work on."""
+        return length is not None and 0 < length <= self.service.settings.max_input_bytes
+
+    def is_open(self, head: Head) -> bool:
+        """Say whether the app's answer may be stored and changed."""
+        if is_private(head) or "*" in vary_names(head.get("vary")):
+            return False
+        if self.public:
+            return vary_names(head.get("vary")) <= PASSED_VARY
+        return head.get("set-cookie") is None and "authorization" not in self.request.headers
+
+    def from_head(
+        self, head: Head, length: int, *, in_file: bool = False
+    ) -> Flow[Answer | Verdict]:
+        """Answer from what is stored, where the app's validator tells which bytes it has.
+
+        `length` is that of the app's body in bytes; `in_file` says that it lies in a local file, so
+        that no memory is held for it.
+        """
+        validator = self.validator(head)
+        record = None
+        if validator:
+            key = record_key(self.name, validator)
+            entry = self.service.store.quick(key) or (yield Do(lambda: self.service.store.get(key)))
+            if entry is not None and kind_of(entry.meta) == "refused":
+                return Verdict.PASS
+            record = record_of(entry)
+        if record is not None:
+            answer = yield from self.stored(head, record, INNER)
+            if answer is not None:
+                return answer
+        if self.request.method == "HEAD":
+            return self.context(head, record).fallback(record, b"", "no variant is stored yet")
+        size = 0 if in_file else length
+        if not self.service.hold(size):
+            return self.context(head, record).fallback(record, INNER, "too many images at a time")
+        self.held = size
+        return Verdict.BODY
+
+    def stored(self, head: Head, record: SourceRecord, body: Body) -> Flow[Answer | Verdict | None]:
+        """Answer with a stored variant or decision; None where there is none."""
+        choice = self.service.choose(self.wish, record)
+        context = self.context(head, record)
+        found = yield from self.service.look_up(choice, record)
+        if found is None:
+            return None
+        self.service.agree(self.name, head, record, public=self.public)
+        if kind_of(found.meta) == "variant":
+            variant = context.variant(choice.key, found, HIT, negotiated=choice.negotiated)
+            return (yield from self.service.opened(variant))
+        if kind_of(found.meta) == "kept":
+            return context.kept(choice.key, record, body, HIT, str(found.meta.get("detail", "")))
+        return Verdict.PASS
+
+    # With its body
+
+    def from_body(self, head: Head, data: ImageData) -> Flow[Answer | Verdict]:
+        """Answer with the variant made of these bytes, or with the bytes themselves."""
+        validator = self.validator(head)
+        try:
+            record = yield Do(lambda: self.learn(data, validator))
+        except ImageError as error:
+            refusal = error  # the name of an except clause ends with it
+            self.service.note(self.name, refusal)
+            if validator:
+                yield Do(lambda: self.service.remember_refusal(self.name, validator, refusal))
+            return Verdict.PASS
+        body = source_body(data, record)
+        answer = yield from self.stored(head, record, body)
+        if answer is None:
+            answer = yield from self.made(head, record, data, body)
+        if isinstance(answer, Answer) and answer.body is INNER:
+            answer = replace(answer, body=body)
+        return answer
+
+    def learn(self, data: ImageData, validator: str) -> SourceRecord:
+        settings = self.service.settings
+        record = identify(data, self.service.processor, settings.limits, validator)
+        self.service.store.remember(self.name, record)
+        return record
+
+    def made(
+        self, head: Head, record: SourceRecord, data: ImageData, body: Body
+    ) -> Flow[Answer | Verdict]:
+        choice = self.service.choose(self.wish, record)
+        context = self.context(head, record)
+        try:
+            made = yield from self.service.workshop.make(
+                self.task(choice, record), data, self.service.settings.deadline, self.handed_over()
+            )
+        except ImageError:
+            return Verdict.PASS
+        except OptidashError as error:
+            if self.service.settings.on_error == "raise":
+                raise
+            return context.fallback(record, body, str(error))
+        self.service.agree(self.name, head, record, public=self.public)
+        how = COLLAPSED if made.collapsed else STORED
+        if kind_of(made.entry.meta) == "kept":
+            return context.kept(choice.key, record, body, how, str(made.entry.meta["detail"]))
+        return context.variant(choice.key, made.entry, how, negotiated=choice.negotiated)
+
+    def task(self, choice: Choice, record: SourceRecord) -> Task:
+        return Task(
+            choice.key, self.name, record, choice.operations, choice.output, choice.keepable
+        )
+
+    def handed_over(self) -> Callable[[], None]:
+        """Leave the bytes in the care of the work that needs them: it lets go when it is done."""
+        size, self.held = self.held, 0
+        return lambda: self.service.let_go(size)
+
+    def close(self) -> None:
+        """Give back what is held; call it whatever happened."""
+        size, self.held = self.held, 0
+        if size:
+            self.service.let_go(size)
+
+    # Facts
+
+    def validator(self, head: Head) -> str:
+        """Return what changes when the app's bytes change, from its head; empty where nothing does.
+
+        A Last-Modified counts once it is two seconds old, and only where the answer does not vary
+        with more than its encoding.
+        """
+        etag = head.get("etag")
+        if etag:
+            return etag
+        modified = head.get("last-modified")
+        if not modified or not vary_names(head.get("vary")) <= PASSED_VARY:
+            return ""
+        seconds = seconds_of(modified)
+        if seconds is None or self.service.clock() - seconds < SETTLED:
+            return ""
+        return f"{modified}; {head.get('content-length') or ''}"
+
+    def context(self, head: Head, record: SourceRecord | None) -> Context:
+        headers = self.request.headers
+        return Context(
+            request=self.request,
+            default=self.service.lifetime(self.wish, record),
+            head=head,
+            shared=self.public or not ("cookie" in headers or "authorization" in headers),
+            detail=self.wish.detail,
+            last_modified=head.get("last-modified"),
+            clock=self.service.clock,
+        )
+
+
+def content_length(head: Head) -> int | None:
+    """Return the length that a head promises, or None."""
+    value = head.get("content-length")
+    return int(value) if value and value.isascii() and value.isdigit() else None

@@ -1,0 +1,172 @@
+"""What a setting takes: parsers that read a Python value or its spelling in the environment.
+
+Each parser raises a plain ValueError; `takes` completes the sentence "… takes …".
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+UNITS = {"": 1, "B": 1, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """How to read a value, and the words that say what it takes."""
+
+    takes: str
+    parse: Callable[[Any], Any]
+
+
+def optional(parser: Parser) -> Parser:
+    """Accept None too, spelled `none` in the environment."""
+
+    def parse(value: Any) -> Any:
+        nothing = value is None or (isinstance(value, str) and value.strip().lower() == "none")
+        return None if nothing else parser.parse(value)
+
+    return Parser(f"{parser.takes}, or none", parse)
+
+
+def whole(lowest: int, highest: int | None = None) -> Parser:
+    """Accept a whole number within bounds."""
+    up_to = f" to {highest}" if highest is not None else " or more"
+
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError
+        number = int(value)
+        if number < lowest or (highest is not None and number > highest):
+            raise ValueError
+        return number
+
+    return Parser(f"a whole number, {lowest}{up_to}", parse)
+
+
+def byte_size() -> Parser:
+    """Accept a number of bytes, as a number or as `50 MiB`."""
+
+    def parse(value: Any) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        match = SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match is None or match[2].upper() not in UNITS:
+            raise ValueError
+        return int(float(match[1]) * UNITS[match[2].upper()])
+
+    return Parser("a number of bytes such as 52428800 or 50 MiB", parse)
+
+
+def seconds() -> Parser:
+    """Accept a time in seconds."""
+
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        number = float(value)
+        if not math.isfinite(number) or number < 0:
+            raise ValueError
+        return number
+
+    return Parser("a number of seconds, 0 or more", parse)
+
+
+def text(takes: str) -> Parser:
+    """Accept a non-empty text."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError
+        return value.strip()
+
+    return Parser(takes, parse)
+
+
+def choice(*choices: str, callables: bool = False) -> Parser:
+    """Accept one of a few words; with `callables`, a callable or nothing at all too."""
+
+    def parse(value: Any) -> Any:
+        if callables and (value == "" or callable(value)):
+            return value
+        if not isinstance(value, str) or value.strip().lower() not in choices:
+            raise ValueError
+        return value.strip().lower()
+
+    words = ", ".join(choices[:-1]) + f" or {choices[-1]}"
+    return Parser(f"{words}, or a callable" if callables else words, parse)
+
+
+def format_names(*known: str) -> Parser:
+    """Accept some of the formats that can be offered, best first, or none."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        names = tuple(str(name).strip().lower() for name in listed(value))
+        if len(set(names)) < len(names) or not set(names) <= set(known):
+            raise ValueError
+        return names
+
+    return Parser(f"a list of {' and '.join(known)} in order of preference, or an empty one", parse)
+
+
+def widths() -> Parser:
+    """Accept a list of widths in pixels; they come out ascending."""
+    each = whole(1, 16_383)
+
+    def parse(value: Any) -> tuple[int, ...]:
+        found = tuple(sorted({each.parse(item) for item in listed(value)}))
+        if not found:
+            raise ValueError
+        return found
+
+    return Parser("a list of widths in pixels, each 1 to 16383", parse)
+
+
+def prefixes() -> Parser:
+    """Accept a list of path prefixes or globs, each beginning with a slash or an asterisk."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        found = tuple(str(item).strip() for item in listed(value))
+        if not all(item.startswith(("/", "*")) for item in found):
+            raise ValueError
+        return found
+
+    return Parser('a list of path prefixes or globs such as "/static/" or "*.png"', parse)
+
+
+def keys() -> Parser:
+    """Accept a list of signing keys, newest first; they come out as bytes."""
+
+    def parse(value: Any) -> tuple[bytes, ...]:
+        found = tuple(k.encode() if isinstance(k, str) else k for k in listed(value))
+        if not all(isinstance(key, bytes) and key for key in found):
+            raise ValueError
+        return found
+
+    return Parser("a list of keys, each a non-empty text or bytes, newest first", parse)
+
+
+def path() -> Parser:
+    """Accept a path in the file system; `~` is the user's home."""
+
+    def parse(value: Any) -> Path:
+        if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+            raise ValueError
+        return Path(value).expanduser()
+
+    return Parser("a path", parse)
+
+
+def listed(value: Any) -> Iterable[Any]:
+    """Return the items of a list, or of a text that separates them by commas."""
+    if isinstance(value, str):
+        return [item for item in (part.strip() for part in value.split(",")) if item]
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return list(value)
+    raise ValueError

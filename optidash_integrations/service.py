@@ -1,0 +1,353 @@
+"""From the facts of a request to an answer: the one place where adapters meet the core."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cachetools import LRUCache
+
+from optidash_integrations.access import Access
+from optidash_integrations.cache.entry import Entry
+from optidash_integrations.errors import OptidashError
+from optidash_integrations.exchange import Answer, FileBody, Head, Request
+from optidash_integrations.flows import Do, Flow, run, run_async
+from optidash_integrations.formats import BY_NAME, Format
+from optidash_integrations.interception import Interception
+from optidash_integrations.negotiation import (
+    Accepted,
+    accepted,
+    base_format,
+    chosen_format,
+    may_keep,
+)
+from optidash_integrations.operations import Operations
+from optidash_integrations.paths import Paths
+from optidash_integrations.processors import Processor, choose
+from optidash_integrations.records import SourceRecord, record_key, refusal_key, variant_key
+from optidash_integrations.settings import MUTABLE, VERSIONED, Settings
+from optidash_integrations.store import Store
+from optidash_integrations.urls import ImageQuery
+from optidash_integrations.workshop import Workshop
+
+logger = logging.getLogger(__name__)
+
+SYNC_WAITERS = 4
+"""How many threads of a process may wait for a first variant at a time."""
+
+IO_THREADS = 4
+HELD_INPUTS = 4
+"""Bodies held for processing share this many times `max_input_bytes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a request asks of an image, before it is known which one it is."""
+
+    accept: Accepted | None
+    asked: Operations
+    signed: bool = False
+    version: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a request gets of a known source."""
+
+    key: str
+    operations: Operations
+    output: Format
+    negotiated: bool
+    keepable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """A source that the app handed out under a public path, and until when that counts."""
+
+    record: SourceRecord
+    head: Head
+    until: float
+
+
+class Service:
+    """Everything that one set of settings shares in a process.
+
+    `processor` and `store` take the place of those that the settings name; `clock` gives seconds
+    since the epoch. After a fork the child begins anew: threads, locks and memory are its own.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        processor: Processor | None = None,
+        store: Store | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.processor = processor or choose(settings.processor)
+        self.given_store = store
+        self.access = Access(settings, clock=clock)
+        self.paths = Paths(settings.paths)
+        self.public_paths = Paths(settings.public_paths)
+        self.base = Operations.from_dict({"optimize": {"compression": settings.compression}})
+        self.begin()
+        LIVING.add(self)
+
+    def begin(self) -> None:
+        """Make all that a process must not share with its parent; nothing starts before its use."""
+        INHERITED.append(getattr(self, "store", None))  # its connections must not be closed here
+        self.store = self.given_store or Store.of(self.settings)
+        self.workshop = Workshop(self.settings, self.processor, self.store)
+        self.waiters = threading.BoundedSemaphore(SYNC_WAITERS)
+        self.lock = threading.Lock()
+        self.held = 0
+        self.io: ThreadPoolExecutor | None = None
+        self.agreements: LRUCache[str, Agreed] = LRUCache(20_000)
+        self.choices: LRUCache[object, Choice] = LRUCache(4_096)
+        self.noted: LRUCache[str, bool] = LRUCache(1_000)
+
+    def close(self) -> None:
+        """Drop the work that waits; running work ends with the process."""
+        self.workshop.close()
+        if self.io is not None:
+            self.io.shutdown(wait=False, cancel_futures=True)
+
+    # Drivers
+
+    def run(self, flow: Flow[Any]) -> Any:
+        """Carry out a flow in this thread."""
+        return run(flow, self.waiters)
+
+    async def run_async(self, flow: Flow[Any]) -> Any:
+        """Carry out a flow on the running event loop."""
+        if self.io is None:
+            self.io = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="optidash-io")
+        return await run_async(flow, self.io)
+
+    # Requests
+
+    def intercept(self, request: Request) -> Interception | None:
+        """Return what accompanies a request to the inner app, or None where it is not ours."""
+        if request.method not in ("GET", "HEAD"):
+            return None
+        public = self.public_paths.has(request.path, request.raw_path)
+        if not public and self.paths and not self.paths.has(request.path, request.raw_path):
+            return None
+        return Interception(self, request, public=public)
+
+    def wish(self, request: Request, *, intercepted: bool) -> Wish:
+        """Read what a request asks for.
+
+        At the endpoint a wrong option raises `QueryError`; an intercepted request loses its
+        options, and the sentence goes into its Cache-Status.
+        """
+        accept = accepted(request.headers.get("accept"))
+        if not request.query:
+            return Wish(accept, NOTHING_ASKED)
+        try:
+            query = ImageQuery.parse(request.query, strict=not intercepted)
+            asked = Operations.from_query(
+                query.options, limits=self.settings.limits, aliases=not intercepted
+            )
+            signed = self.access.is_signed(request, query)
+        except OptidashError as error:
+            if not intercepted:
+                raise
+            self.note(request.path, error)
+            return Wish(accept, NOTHING_ASKED, detail=str(error))
+        return Wish(accept, asked if query.options else NOTHING_ASKED, signed, query.version)
+
+    def choose(self, wish: Wish, record: SourceRecord) -> Choice:
+        """Return the operations, format and key for what a request asks of a source."""
+        if wish.asked is NOTHING_ASKED:
+            memo = (record.digest, wish.accept)
+            with self.lock:
+                choice = self.choices.get(memo)
+            if choice is None:
+                choice = self.chosen(wish, record, NOTHING_ASKED)
+                with self.lock:
+                    self.choices[memo] = choice
+            return choice
+        operations = self.access.policy.decide(
+            record.digest, wish.asked, signed=wish.signed, is_stored=self.is_stored(wish, record)
+        )
+        return self.chosen(wish, record, operations)
+
+    def is_stored(self, wish: Wish, record: SourceRecord) -> Callable[[Operations], bool]:
+        def stored(operations: Operations) -> bool:
+            key = self.chosen(wish, record, operations).key
+            return self.store.get(key) is not None
+
+        return stored
+
+    def chosen(self, wish: Wish, record: SourceRecord, asked: Operations) -> Choice:
+        operations = self.base | asked
+        explicit = self.output_of(operations)
+        negotiated = explicit is None
+        output = explicit or self.output(wish.accept, record)
+        keepable = output is record.format or (negotiated and may_keep(record.format, output))
+        revision = self.processor.revision
+        key = variant_key(record.digest, operations.fingerprint, output.name, revision)
+        return Choice(key, operations, output, negotiated, keepable)
+
+    def output(self, accept: Accepted | None, record: SourceRecord) -> Format:
+        """Return the format that negotiation gives, of those that the processor writes."""
+        writes = self.processor.formats
+        offered = tuple(f for f in self.settings.offered if f.name in writes)
+        wanted = chosen_format(accept, offered, record.format, alpha=record.alpha)
+        if wanted.name in writes:
+            return wanted
+        return base_format(record.format, alpha=record.alpha)
+
+    def lifetime(self, wish: Wish, record: SourceRecord | None) -> str:
+        """Return the Cache-Control value where the app sets none."""
+        if self.settings.cache_control is not None:
+            return self.settings.cache_control
+        versioned = record is not None and wish.version == record.version
+        return VERSIONED if versioned else MUTABLE
+
+    # The cache
+
+    def look_up(self, choice: Choice, record: SourceRecord) -> Flow[Entry | None]:
+        """Return the stored variant or decision, or the note that the source is refused."""
+        entry = self.store.quick(choice.key)
+        if entry is None:
+            entry = yield Do(lambda: self.look_below(choice.key, record))
+        return entry
+
+    def look_below(self, key: str, record: SourceRecord) -> Entry | None:
+        entry = self.store.get(key)
+        return entry or self.store.get(refusal_key(record.digest, self.processor.revision))
+
+    def opened(self, answer: Answer) -> Flow[Answer | None]:
+        """Open the file that an answer sends; None where it was evicted in the meantime."""
+        body = answer.body
+        if not isinstance(body, FileBody) or body.file is not None:
+            return answer
+        try:
+            file = yield Do(lambda: body.path.open("rb"))
+        except OSError:
+            return None
+        return replace(answer, body=replace(body, file=file))
+
+    def remember_refusal(self, name: str, validator: str, error: OptidashError) -> None:
+        """Keep the note that a name's present bytes are not an image to work on."""
+        meta = {"kind": "refused", "status": error.status, "detail": str(error)}
+        self.store.put(record_key(name, validator), Entry(meta))
+
+    # Public paths
+
+    def agreed(self, name: str, *, with_origin: bool) -> Agreed | None:
+        """Return what the app handed out under this name lately, or None.
+
+        Past `fresh_for` one request asks the app again, while the others still get it.
+        """
+        with self.lock:
+            agreed = self.agreements.get(name)
+        if agreed is None or (
+            with_origin and agreed.head.get("access-control-allow-origin") is None
+        ):
+            return None
+        now = self.clock()
+        if now < agreed.until:
+            return agreed
+        with self.lock:
+            self.agreements[name] = replace(agreed, until=now + ASKING_SECONDS)
+        return None
+
+    def agree(self, name: str, head: Head, record: SourceRecord, *, public: bool) -> None:
+        """Take note of what the app handed out under a public path."""
+        if not public:
+            return
+        agreed = Agreed(record, stored_head(head), self.clock() + self.settings.fresh_for)
+        with self.lock:
+            self.agreements[name] = agreed
+
+    def disagree(self, name: str) -> None:
+        """Forget a name that the app does not hand out any more."""
+        with self.lock:
+            self.agreements.pop(name, None)
+
+    # Bodies in memory
+
+    def hold(self, size: int) -> bool:
+        """Take `size` bytes of the memory for bodies; False where there is not that much left."""
+        with self.lock:
+            if self.held and self.held + size > HELD_INPUTS * self.settings.max_input_bytes:
+                return False
+            self.held += size
+            return True
+
+    def let_go(self, size: int) -> None:
+        """Give back what `hold` took."""
+        with self.lock:
+            self.held -= size
+
+    def note(self, name: str, error: OptidashError) -> None:
+        """Log once why an image is served without what was asked or could be done."""
+        line = f"{name}: {error}"
+        with self.lock:
+            known = line in self.noted
+            self.noted[line] = True
+        if not known:
+            logger.warning("served as it is: %s", line)
+
+    def output_of(self, operations: Operations) -> Format | None:
+        """Return the format that operations name, or None where they leave it open."""
+        name = operations.output.format if operations.output else None
+        return None if name in (None, "auto") else BY_NAME[str(name)]
+
+    def own_output(self, record: SourceRecord) -> Format:
+        """Return the format that a source is stored in: its own, where that is written here."""
+        if record.format.name in self.processor.formats:
+            return record.format
+        return base_format(record.format, alpha=record.alpha)
+
+
+NOTHING_ASKED = Operations()
+ASKING_SECONDS = 10.0
+
+STORED_HEADERS = frozenset({"cache-control", "expires", "vary", "last-modified"})
+
+
+def stored_head(head: Head) -> Head:
+    """Return what may be kept of the app's head and sent to other visitors."""
+    kept = [(name, value) for name, value in head.headers if name in STORED_HEADERS]
+    if head.get("access-control-allow-origin") == "*":
+        kept.append(("access-control-allow-origin", "*"))
+    return Head(200, kept)
+
+
+def service_for(settings: Settings) -> Service:
+    """Return the service of these settings; equal settings share one in a process."""
+    with SERVICES_LOCK:
+        service = SERVICES.get(settings)
+        if service is None:
+            service = SERVICES[settings] = Service(settings)
+        return service
+
+
+SERVICES: dict[Settings, Service] = {}
+SERVICES_LOCK = threading.Lock()
+INHERITED: list[Store | None] = []
+LIVING: weakref.WeakSet[Service] = weakref.WeakSet()
+
+
+def begin_anew() -> None:
+    for service in tuple(LIVING):
+        service.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=begin_anew)

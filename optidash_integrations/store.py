@@ -1,0 +1,67 @@
+"""The cache as the service sees it: a look into memory that never waits, and one that may."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from optidash_integrations.cache.disk import CacheUnavailableError, DiskCache
+from optidash_integrations.cache.entry import Cache, Entry
+from optidash_integrations.cache.memory import MemoryCache
+from optidash_integrations.cache.tiered import TieredCache
+from optidash_integrations.records import SourceRecord, record_key
+from optidash_integrations.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Store:
+    """Variants, decisions and source records in the tiers that the settings name."""
+
+    def __init__(self, memory: Cache, *lower: Cache) -> None:
+        self.memory = memory
+        self.tiers = TieredCache(memory, *lower)
+        self.has_lower = bool(lower)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Store:
+        """Open the tiers; a folder that can't be written leaves memory alone, and a log line."""
+        memory = MemoryCache(settings.memory_bytes)
+        if settings.cache_dir is None or not settings.cache_bytes:
+            return cls(memory)
+        try:
+            disk = DiskCache(settings.cache_dir, settings.cache_bytes)
+        except CacheUnavailableError as error:
+            logger.warning("%s; images are cached in memory only", error)
+            return cls(memory)
+        return cls(memory, disk)
+
+    def quick(self, key: str) -> Entry | None:
+        """Look into memory."""
+        return self.memory.get(key)
+
+    def get(self, key: str) -> Entry | None:
+        """Look into all tiers; a hit in a lower one fills memory."""
+        return self.tiers.get(key)
+
+    def put(self, key: str, entry: Entry) -> None:
+        """Store in all tiers."""
+        self.tiers.put(key, entry)
+
+    def remember(self, name: str, record: SourceRecord, *, newest: bool = False) -> None:
+        """Keep a record under its name and validator; `newest` also as the name's present one."""
+        entry = Entry(record.to_meta(), source=record.digest)
+        if record.validator:
+            self.put(record_key(name, record.validator), entry)
+        if newest:
+            self.put(record_key(name, None), entry)
+
+
+def record_of(entry: Entry | None) -> SourceRecord | None:
+    """Read a record from a cache entry."""
+    return SourceRecord.from_meta(entry.meta) if entry is not None else None
+
+
+def kind_of(meta: Mapping[str, object]) -> str:
+    """Return what an entry stands for: `variant`, `kept` (the source is as good) or `refused`."""
+    return str(meta.get("kind", ""))
