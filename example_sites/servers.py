@@ -107,8 +107,9 @@ def running(
 
 
 def surroundings(data: Path, settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a site, without settings of ours that happen to be set here."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPTIDASH_")}
+    """Return the environment of a site, without settings that happen to be set here."""
+    foreign = ("OPTIDASH_", "DJANGO_SETTINGS_MODULE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     ours = {"CACHE_DIR": str(data / "cache"), "PROCESSOR": "engine", **settings}
     kept |= {f"OPTIDASH_{name}": value for name, value in ours.items()}
     return kept | {"EXAMPLE_DATA": str(data), "PYTHONUNBUFFERED": "1"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from urllib.parse import quote
 
 from optidash_integrations.errors import AccessError, QueryError
 from optidash_integrations.exchange import Request
+from optidash_integrations.operations import Operations
 from optidash_integrations.settings import Settings
 from optidash_integrations.transforms import TransformPolicy
 from optidash_integrations.urls import ImageQuery, Pair, Signer, with_query
@@ -33,7 +35,7 @@ class Access:
         if query.signature is None or not self.signer:
             return False
         try:
-            return self.signer.verify(request.raw_path or request.path, query)
+            return self.signer.verify(request.raw_path or quote(request.path), query)
         except QueryError:
             return False
 
@@ -51,21 +53,29 @@ class Access:
             raise AccessError(f"{name} is not for this visitor")
 
     def address(
-        self, path: str, pairs: list[Pair], *, rule: object, expires: float | None = None
+        self,
+        path: str,
+        pairs: list[Pair],
+        asked: Operations,
+        *,
+        rule: object,
+        expires: float | None = None,
     ) -> str:
-        """Return the address for a path and options, signed where it would not work otherwise."""
-        if self.signer and (expires is not None or self.needs_signature(pairs, rule)):
+        """Return the address for a path and options, signed where it would not work otherwise.
+
+        `asked` is what the options mean. Raises QueryError where the path has a query of its own
+        that says one of them already.
+        """
+        if self.signer and (expires is not None or self.needs_signature(asked, rule)):
             return self.signer.signed(path, pairs, expires=expires)
         return with_query(path, pairs)
 
-    def needs_signature(self, pairs: list[Pair], rule: object) -> bool:
-        """Say whether these options count only in a signed address."""
+    def needs_signature(self, asked: Operations, rule: object) -> bool:
+        """Say whether these operations count only in a signed address."""
         if rule == SIGNED:
             return True
-        options = dict(pairs)
-        width = options.pop("w", None)
-        options.pop("v", None)
+        if self.settings.transforms == "any":
+            return False
         if self.settings.transforms == "none":
-            return bool(width or options)
-        options.pop("fm", None)
-        return bool(options) or (width is not None and int(width) not in self.settings.widths)
+            return asked != Operations()
+        return self.policy.snapped(asked) != asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optidash_integrations.cache.entry import Entry
@@ -93,7 +93,8 @@ class Context:
     def fallback(self, record: SourceRecord | None, body: Body, detail: str) -> Answer:
         """Return the answer that sends the source for now, because there is no variant yet.
 
-        Without a record the source's bytes are not known: the answer to a HEAD request.
+        Without a record the source's bytes are not known: the answer to a HEAD request, whose
+        length nobody knows before the variant is made.
         """
         status = self.status(MISS, detail)
         if record is None:
@@ -109,6 +110,8 @@ class Context:
             )
         else:
             image = self.source(record, fallback_tag(record), status, passing=True)
+            if self.request.method == "HEAD":
+                image = replace(image, length=None)
         return build(self.request, image, body)
 
     def source(

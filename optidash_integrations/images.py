@@ -119,27 +119,30 @@ class Images:
             width=reference.width,
             height=reference.height,
             fallback=reference.fallback,
+            max_width=self.settings.max_width,
+            max_height=self.settings.max_height,
         )
 
     def address(self, reference: Reference, options: Options, expires: float | None = None) -> str:
-        pairs = self.checked(reference, options)
-        if reference.version:
-            pairs.append(("v", reference.version))
-        access = self.service.access
         rule = self.settings.access or self.rule
-        return access.address(reference.address, pairs, rule=rule, expires=expires)
-
-    def checked(self, reference: Reference, options: Options) -> list[Pair]:
-        """Return options as pairs, sorted; wrong ones raise, or are left out and logged."""
-        pairs = [(name, str(value)) for name, value in sorted(options.items()) if value is not None]
+        version = [("v", reference.version)] if reference.version else []
         try:
-            Operations.from_query(pairs, limits=self.settings.limits)
+            pairs, asked = self.checked(options)
+            return self.service.access.address(
+                reference.address, [*pairs, *version], asked, rule=rule, expires=expires
+            )
         except OptionError as error:
             if self.settings.on_error == "raise":
                 raise
             self.service.note(reference.address, error)
-            return []
-        return pairs
+            return self.service.access.address(
+                reference.address, version, Operations(), rule=rule, expires=expires
+            )
+
+    def checked(self, options: Options) -> tuple[list[Pair], Operations]:
+        """Return options as pairs, sorted, and what they mean. Raises QueryError."""
+        pairs = [(name, str(value)) for name, value in sorted(options.items()) if value is not None]
+        return pairs, Operations.from_query(pairs, limits=self.settings.limits)
 
 
 class DirectoryImages(Images):

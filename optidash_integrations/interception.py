@@ -245,6 +245,8 @@ class Interception:
 
     def context(self, head: Head, record: SourceRecord | None) -> Context:
         headers = self.request.headers
+        if self.public:  # a shared cache that stores the image must not hand out a cookie
+            head = Head(head.status, [h for h in head.headers if h[0] != "set-cookie"])
         return Context(
             request=self.request,
             default=self.service.lifetime(self.wish, record),

@@ -1,108 +1,175 @@
 """HTML for responsive images: candidate widths, `srcset`, `<img>` and `<picture>`.
 
-Nothing here knows settings: a callable gives the address for some options.
+Nothing here knows settings: a callable gives the address for some options, which have their
+canonical names in a query (`w`, `h`, `fit` …).
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from optidash_integrations.errors import OptionError
 from optidash_integrations.formats import BY_NAME
+from optidash_integrations.query import FITS
 
 Options = Mapping[str, object]
 AddressOf = Callable[[Options], str]
+Candidate = tuple[int, Options]
+"""A width in pixels, and the options that give it."""
 
+# `auto, 100vw` would be allowed for lazy images, but with `auto` a browser lays an image out
+# without its own size: a page whose CSS gives it none would show it 300 pixels wide (HTML, 4.8.3).
 DEFAULT_SIZES = "100vw"
+
+DENSEST = 2
+"""The widest candidate is so many times as wide as what is asked for."""
+
+BOXES = frozenset({"crop", "pad", "fill"})
+"""The fits that give exactly the box asked for."""
+
+ATTRIBUTE = re.compile(r"[^\s\"'<>/=\x00-\x1f\x7f]+")
+RECT = re.compile(r"(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,9})", re.ASCII)
+WHITESPACE = re.compile(r"[\t\n\f\r ]")
+OUTER_COMMA = re.compile(r"^,|,$")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image in markup: its address for some options, and its upright size where it is known.
+    """An image in markup: its address for some options, and its size where it is known.
 
-    `extension` is the fallback's format in a `<picture>`: `jpg` or `png`.
+    `width` and `height` are those of the upright image in pixels, `max_width` and `max_height` the
+    largest that a variant may have; `fallback` names the format of the `<img>` in a `<picture>`.
     """
 
     address: AddressOf
     width: int | None = None
     height: int | None = None
     fallback: str = "jpg"
+    max_width: int | None = None
+    max_height: int | None = None
 
 
-def candidate_widths(widths: Sequence[int], widest: int | None) -> list[int]:
-    """Return the widths to offer of an image: never one above `widest`, where it is known."""
-    if widest is None:
-        return sorted(set(widths))
-    narrower = sorted({width for width in widths if width < widest})
-    return [*narrower, widest]
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What some options show of a picture, in pixels; None is unknown.
+
+    `part` is what there is of the image: all of it, or its `rect`. `box` is the box asked for where
+    candidates have to keep its shape, `width` what is shown at the most, `size` what exactly.
+    """
+
+    part: tuple[int, int] | None
+    box: tuple[int, int] | None
+    width: int | None
+    size: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, picture: Picture, options: Options) -> Frame:
+        """Return the frame that options make of a picture."""
+        part = part_of(picture, options.get("rect"))
+        width, height = pixels(options.get("w")), pixels(options.get("h"))
+        fit = FITS.get(str(options.get("fit", "clip")))
+        if width and height and fit in BOXES:
+            return cls(part, (width, height), width, (width, height))
+        if part is None:
+            return cls(None, (width, height) if width and height else None, width, None)
+        size = inside(*part, width, height, grows=fit == "contain")
+        return cls(part, None, size[0] if width or height else None, size)
+
+    def widest(self, picture: Picture) -> int | None:
+        """Return how wide a candidate may be: not above the source, nor far above what is shown."""
+        bounds = [picture.max_width]
+        if self.width:
+            bounds.append(self.width * DENSEST)
+        if self.part:
+            bounds.append(self.part[0])
+        shape = self.box or self.part
+        if shape:
+            heights = (picture.max_height, self.part[1] if self.part and self.box else None)
+            bounds += [max(1, height * shape[0] // shape[1]) for height in heights if height]
+        return min((bound for bound in bounds if bound), default=None)
 
 
-def box_of(picture: Picture, options: Options) -> tuple[int | None, int | None]:
-    """Return the displayed size for some options: the asked box, else the image's own shape."""
-    width, height = number(options.get("w")), number(options.get("h"))
-    if width and height and options.get("fit") in ("crop", "cover", "pad", "fill"):
-        return width, height
+def part_of(picture: Picture, rect: object) -> tuple[int, int] | None:
+    """Return the size of the picture, or of the part that `rect` cuts out of it."""
     if picture.width is None or picture.height is None:
-        return width if height else None, height if width else None
-    return inside(picture.width, picture.height, width, height, grows=is_growing(options))
+        return None
+    found = RECT.fullmatch(str(rect))
+    if not found:
+        return picture.width, picture.height
+    x, y, width, height = (int(each) for each in found.groups())
+    return max(1, min(width, picture.width - x)), max(1, min(height, picture.height - y))
 
 
-def is_growing(options: Options) -> bool:
-    return options.get("fit") == "contain"
+def pixels(value: object) -> int | None:
+    """Return a side that was asked for, or None."""
+    text = str(value)
+    return int(text) or None if text.isascii() and text.isdigit() else None
 
 
 def inside(
     own_width: int, own_height: int, width: int | None, height: int | None, *, grows: bool
 ) -> tuple[int, int]:
-    factors = [asked / own for asked, own in ((width, own_width), (height, own_height)) if asked]
-    factor = min(factors, default=1.0)
-    if not grows:
-        factor = min(factor, 1.0)
-    return max(1, round(own_width * factor)), max(1, round(own_height * factor))
+    """Return the size of an image that keeps its ratio within a box; a side may be missing."""
+    factor = min(
+        width / own_width if width else math.inf, height / own_height if height else math.inf
+    )
+    if math.isinf(factor) or (factor > 1 and not grows):
+        factor = 1.0
+    return half_up(own_width * factor), half_up(own_height * factor)
 
 
-def number(value: object) -> int | None:
-    return int(str(value)) if value is not None and str(value).isdigit() else None
+def half_up(side: float) -> int:
+    return max(1, math.floor(side + 0.5))
 
 
-def candidates(
-    picture: Picture, widths: Sequence[int], options: Options
-) -> list[tuple[int, Options]]:
-    """Return each width to offer, with the options that give it; a box keeps its shape."""
-    box_width, box_height = number(options.get("w")), number(options.get("h"))
-    rest = {name: value for name, value in options.items() if name not in ("w", "h")}
-    if not (box_width and box_height):
-        widest = limit_of(picture, box_width, box_height)
-        return [(width, {**rest, "w": width}) for width in candidate_widths(widths, widest)]
-    shape = box_height / box_width
-    widest = widest_in_shape(picture, shape)
-    return [
-        (width, {**rest, "w": width, "h": max(1, round(width * shape))})
-        for width in candidate_widths(widths, widest)
-    ]
+def candidate_widths(widths: Sequence[int], widest: int | None) -> list[int]:
+    """Return the widths to offer of an image, ascending, each once.
+
+    None is above `widest`, where it is known; `widest` itself is one of them unless it is above all
+    of `widths`.
+    """
+    known = sorted(set(widths))
+    if widest is None or widest > known[-1]:
+        return known
+    return [*(width for width in known if width < widest), widest]
 
 
-def limit_of(picture: Picture, width: int | None, height: int | None) -> int | None:
-    """Return the widest candidate: twice what is asked for, and never above the source."""
-    own = picture.width
-    if height and picture.width and picture.height:
-        width = round(picture.width * height / picture.height)
-    if width is None:
-        return own
-    return min(width * 2, own) if own else width * 2
+def candidates(picture: Picture, widths: Sequence[int], options: Options) -> list[Candidate]:
+    """Return each width to offer, with the options that give it; a box keeps its shape.
 
-
-def widest_in_shape(picture: Picture, shape: float) -> int | None:
-    if picture.width is None or picture.height is None:
-        return None
-    return max(1, min(picture.width, round(picture.height / shape)))
+    What is shown is among them, so that a screen of plain density gets it exactly.
+    """
+    frame = Frame.of(picture, options)
+    widest = frame.widest(picture)
+    shown = [frame.width] if frame.width and frame.width <= (widest or 0) else []
+    # The density is the browser's to choose among candidates.
+    rest = {name: value for name, value in options.items() if name not in ("w", "h", "dpr")}
+    offered: list[Candidate] = []
+    for width in candidate_widths([*widths, *shown], widest):
+        sides = {"w": width}
+        if frame.box:
+            sides["h"] = half_up(width * frame.box[1] / frame.box[0])
+        offered.append((width, {**rest, **sides}))
+    return offered
 
 
 def srcset(picture: Picture, widths: Sequence[int], options: Options | None = None) -> str:
-    """Return the value of a `srcset` attribute, with width descriptors."""
-    offered = candidates(picture, widths, options or {})
-    return ", ".join(f"{picture.address(each)} {width}w" for width, each in offered)
+    """Return the value of a `srcset` attribute, with width descriptors; it is not escaped yet."""
+    return srcset_of(picture, candidates(picture, widths, options or {}))
+
+
+def srcset_of(picture: Picture, offered: Sequence[Candidate]) -> str:
+    return ", ".join(f"{written(picture.address(each))} {width}w" for width, each in offered)
+
+
+def written(address: str) -> str:
+    """Return an address as a list of candidates can hold it (HTML, 4.8.4.2.1)."""
+    address = WHITESPACE.sub(lambda found: f"%{ord(found[0]):02X}", address)
+    return OUTER_COMMA.sub("%2C", address)
 
 
 def img(
@@ -118,36 +185,35 @@ def img(
     """Return an `<img>` element with `srcset`, `sizes`, `width` and `height`.
 
     `alt` describes the image, and is empty for decoration; `priority` loads it at once and first.
-    `attributes` are further ones (`class_` for `class`). Raises ValueError without `alt`.
+    `attributes` are further ones (`class_` for `class`), or others in place of these. Raises
+    OptionError without `alt`, or for an attribute's name that HTML does not have.
     """
     if alt is None:
-        raise ValueError('alt takes a description of the image, "" for decoration; none was given')
+        raise OptionError("alt", 'a description of the image, or "" for decoration', alt)
     asked = options or {}
-    width, height = box_of(picture, asked)
+    frame = Frame.of(picture, asked)
     offered = candidates(picture, widths, asked)
+    given = named(attributes)
     fields: dict[str, object] = {
-        "src": picture.address(default_of(offered, asked)),
-        "srcset": ", ".join(f"{picture.address(each)} {w}w" for w, each in offered),
-        "sizes": sizes or default_sizes(width, asked),
-        "width": width,
-        "height": height,
+        "src": written(picture.address(default_of(offered, asked))),
+        "srcset": srcset_of(picture, offered),
+        "sizes": sizes or default_sizes(frame),
         "alt": alt,
     }
-    fields |= loading(priority=priority)
-    return element("img", fields | named(attributes))
+    if frame.size and given.keys().isdisjoint(("width", "height")):
+        fields |= {"width": frame.size[0], "height": frame.size[1]}
+    return element("img", fields | loading(priority=priority) | given)
 
 
-def default_of(offered: Sequence[tuple[int, Options]], asked: Options) -> Options:
+def default_of(offered: Sequence[Candidate], asked: Options) -> Options:
     """Return the options of `src`: what was asked, else about the middle of what is offered."""
-    if asked.get("w") or asked.get("h"):
-        return asked
-    return offered[len(offered) // 2][1]
+    return asked if asked.get("w") or asked.get("h") else offered[len(offered) // 2][1]
 
 
-def default_sizes(width: int | None, asked: Options) -> str:
+def default_sizes(frame: Frame) -> str:
     """Return `sizes` where none is given: as wide as the page, or as what was asked for."""
-    if width and (asked.get("w") or asked.get("h")):
-        return f"(max-width: {width}px) 100vw, {width}px"
+    if frame.width:
+        return f"(max-width: {frame.width}px) 100vw, {frame.width}px"
     return DEFAULT_SIZES
 
 
@@ -171,11 +237,10 @@ def picture_element(
     """Return a `<picture>` element: a `<source>` for each format, best first, then an `<img>`.
 
     Every address in it names its format, so that no cache has to tell browsers apart. The rest is
-    as for `img`.
+    as for `img`; `attributes` are those of the `<img>`.
     """
     asked = options or {}
-    width, _ = box_of(picture, asked)
-    shown = sizes or default_sizes(width, asked)
+    shown = sizes or default_sizes(Frame.of(picture, asked))
     sources = [
         element(
             "source",
@@ -201,8 +266,11 @@ def picture_element(
 
 def named(attributes: Mapping[str, object] | None) -> dict[str, object]:
     """Return attributes under their names in HTML: `class_` is `class`, `data_id` is `data-id`."""
-    given = attributes or {}
-    return {name.rstrip("_").replace("_", "-"): value for name, value in given.items()}
+    found = {name.rstrip("_").replace("_", "-"): v for name, v in (attributes or {}).items()}
+    for name in found:
+        if not ATTRIBUTE.fullmatch(name):
+            raise OptionError("attributes", "names without spaces, quotes and signs", name)
+    return found
 
 
 def element(name: str, attributes: Mapping[str, object]) -> str:

@@ -27,6 +27,13 @@ class Job(Generic[T]):
         self.future: Future[T] = Future()
         self.taken = False
 
+    @classmethod
+    def done(cls, result: T) -> Job[T]:
+        """Return a job whose result is there already."""
+        job = cls(lambda: result, WAITED)
+        job.run()
+        return job
+
     def run(self) -> None:
         """Do the work, and give the future its result or its exception."""
         try:

@@ -121,7 +121,9 @@ def choose(name: str = "auto") -> Processor:
     if isinstance(found, type) or not isinstance(found, Processor):
         found = found() if callable(found) else found
     if not isinstance(found, Processor):
-        raise SettingsError([f'processor "{name}" lacks revision, formats, reads, probe or process'])
+        raise SettingsError(
+            [f'processor "{name}" lacks revision, formats, reads, probe or process']
+        )
     return found
 
 

@@ -43,6 +43,7 @@ SYNC_WAITERS = 4
 """How many threads of a process may wait for a first variant at a time."""
 
 IO_THREADS = 4
+LONGEST_PRIVATE = 3600
 HELD_INPUTS = 4
 """Bodies held for processing share this many times `max_input_bytes`."""
 
@@ -55,6 +56,7 @@ class Wish:
     asked: Operations
     signed: bool = False
     version: str | None = None
+    expires: float | None = None
     detail: str | None = None
 
 
@@ -82,7 +84,8 @@ class Service:
     """Everything that one set of settings shares in a process.
 
     `processor` and `store` take the place of those that the settings name; `clock` gives seconds
-    since the epoch. After a fork the child begins anew: threads, locks and memory are its own.
+    since the epoch, `monotonic` seconds that only ever grow. After a fork the child begins anew:
+    threads, locks and memory are its own.
     """
 
     def __init__(
@@ -92,9 +95,11 @@ class Service:
         processor: Processor | None = None,
         store: Store | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.clock = clock
+        self.monotonic = monotonic
         self.processor = processor or choose(settings.processor)
         self.given_store = store
         self.access = Access(settings, clock=clock)
@@ -108,7 +113,7 @@ class Service:
         """Make all that a process must not share with its parent; nothing starts before its use."""
         INHERITED.append(getattr(self, "store", None))  # its connections must not be closed here
         self.store = self.given_store or Store.of(self.settings)
-        self.workshop = Workshop(self.settings, self.processor, self.store)
+        self.workshop = Workshop(self.settings, self.processor, self.store, clock=self.monotonic)
         self.waiters = threading.BoundedSemaphore(SYNC_WAITERS)
         self.lock = threading.Lock()
         self.held = 0
@@ -166,7 +171,9 @@ class Service:
                 raise
             self.note(request.path, error)
             return Wish(accept, NOTHING_ASKED, detail=str(error))
-        return Wish(accept, asked if query.options else NOTHING_ASKED, signed, query.version)
+        expires = float(query.expires) if signed and query.expires else None
+        options = asked if query.options else NOTHING_ASKED
+        return Wish(accept, options, signed, query.version, expires)
 
     def choose(self, wish: Wish, record: SourceRecord) -> Choice:
         """Return the operations, format and key for what a request asks of a source."""
@@ -212,6 +219,9 @@ class Service:
 
     def lifetime(self, wish: Wish, record: SourceRecord | None) -> str:
         """Return the Cache-Control value where the app sets none."""
+        if wish.expires is not None:
+            left = max(0, int(wish.expires - self.clock()))
+            return f"private, max-age={min(LONGEST_PRIVATE, left)}"
         if self.settings.cache_control is not None:
             return self.settings.cache_control
         versioned = record is not None and wish.version == record.version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from bisect import bisect_left
@@ -11,11 +12,25 @@ from cachetools import TTLCache
 
 from optidash_integrations.operations import Operations, Output, Resize
 
-# Width to height of the boxes that pages use.
-SHAPES = (9 / 21, 9 / 16, 2 / 3, 5 / 7, 3 / 4, 4 / 5, 1, 5 / 4, 4 / 3, 7 / 5, 3 / 2, 16 / 9, 21 / 9)
+# Width to height of the boxes that pages use, from a phone held upright to a banner.
+SHAPES = (
+    (9, 16),
+    (2, 3),
+    (3, 4),
+    (4, 5),
+    (1, 1),
+    (5, 4),
+    (4, 3),
+    (3, 2),
+    (16, 9),
+    (2, 1),
+    (21, 9),
+    (3, 1),
+)
 
 DAY = 86_400.0
 SOURCES = 10_000
+"""Of how many sources the counts are kept at a time."""
 
 
 class TransformPolicy:
@@ -23,7 +38,9 @@ class TransformPolicy:
 
     `transforms` is the setting: `none`, `allowlist`, `bounded` or `any`; `widths` (pixels,
     ascending) are what others snap up to, `per_source` how many different ones `bounded` allows
-    before that. `clock` gives seconds that only ever grow.
+    before that. What `allowlist` would leave as it is does not count towards them. `max_height` is
+    that of a variant in pixels; `clock` gives seconds that only ever grow. Safe to share between
+    threads.
     """
 
     def __init__(
@@ -52,7 +69,8 @@ class TransformPolicy:
     ) -> Operations:
         """Return the operations that a request for the source `digest` gets.
 
-        `is_stored` says whether a variant exists already: then it is served exactly.
+        `is_stored` says whether a variant exists already: then it is served exactly. It is asked
+        only past the bound.
         """
         if signed or self.transforms == "any":
             return asked
@@ -66,41 +84,53 @@ class TransformPolicy:
         return snapped
 
     def has_room(self, digest: str, fingerprint: str) -> bool:
+        """Count one more of a source's variants; False where it is one too many.
+
+        The day begins with a source's first one. What was counted keeps its room until then.
+        """
         with self.lock:
             known = self.asked.get(digest)
             if known is None:
                 known = self.asked[digest] = set()
-            if fingerprint in known:
-                return True
-            if len(known) >= self.per_source:
+            if fingerprint not in known and len(known) >= self.per_source:
                 return False
             known.add(fingerprint)
             return True
 
     def snapped(self, asked: Operations) -> Operations:
         """Return the nearest of a finite set: widths, shapes, fit, place and format."""
-        output = Output(format=asked.output.format) if asked.output else None
-        if output is not None and output.format is None:
-            output = None
+        chosen = asked.output.format if asked.output else None
+        output = Output(format=chosen) if chosen else None
         return Operations(resize=self.snapped_box(asked.resize), output=output)
 
     def snapped_box(self, resize: Resize | None) -> Resize | None:
-        if resize is None or not (resize.width or resize.height):
+        if resize is None or not resize.has_effect:
             return None
         width, height = resize.width, resize.height
-        if width is None:
-            return Resize(height=self.snapped_side(height or 1))
-        snapped = self.snapped_side(width)
-        if height is None:
-            return Resize(width=snapped, upscale=resize.upscale)
-        shape = min(SHAPES, key=lambda each: abs(each - width / height))
+        if width and height:
+            width, height = self.shaped(width, height)
+        elif width:
+            width = self.next_width(width)
+        else:
+            height = min(self.next_width(height or 1), self.max_height)
         return Resize(
             mode=resize.mode,
-            width=snapped,
-            height=max(1, min(round(snapped / shape), self.max_height)),
+            width=width,
+            height=height,
             gravity=resize.gravity,
             upscale=resize.upscale,
         )
 
-    def snapped_side(self, pixels: int) -> int:
+    def shaped(self, width: int, height: int) -> tuple[int, int]:
+        """Return a box of one of the widths and shapes; a narrower one where it is too high."""
+        ratio = width / height
+        across, down = min(SHAPES, key=lambda shape: abs(math.log(shape[0] / shape[1] / ratio)))
+        wide = min(self.next_width(width), max(1, self.max_height * across // down))
+        return wide, min(max(1, half_up(wide * down, across)), self.max_height)
+
+    def next_width(self, pixels: int) -> int:
         return self.widths[min(bisect_left(self.widths, pixels), len(self.widths) - 1)]
+
+
+def half_up(dividend: int, divisor: int) -> int:
+    return (2 * dividend + divisor) // (2 * divisor)

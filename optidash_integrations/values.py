@@ -217,7 +217,7 @@ class Ratio(Kind[tuple[int, int]]):
         return 'a ratio such as "16:9"'
 
     def parse(self, raw: Any, limits: Limits) -> tuple[int, int]:
-        match = SHAPE.fullmatch(raw.strip())
+        match = SHAPE.fullmatch(raw.strip()) if isinstance(raw, str) else None
         if match is None or not int(match[1]) or not int(match[2]):
             raise ValueError(raw)
         width, height = int(match[1]), int(match[2])

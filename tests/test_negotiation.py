@@ -61,7 +61,8 @@ def test_the_sources_own_modern_format_is_kept_for_browsers_that_name_it():
 
 
 def test_a_repeated_range_counts_with_its_highest_weight():
-    assert chosen_format(accepted("image/webp;q=0.1,image/webp;q=0.9,*/*;q=0.5"), BOTH, JPEG) is WEBP
+    accept = accepted("image/webp;q=0.1,image/webp;q=0.9,*/*;q=0.5")
+    assert chosen_format(accept, BOTH, JPEG) is WEBP
 
 
 @pytest.mark.parametrize(

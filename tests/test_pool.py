@@ -20,7 +20,7 @@ class Gate:
         assert self.opened.wait(10)
 
 
-@pytest.fixture()
+@pytest.fixture
 def busy():
     """A pool whose only thread is at work, and what ends that work."""
     pool, gate = Pool(1, 3), Gate()

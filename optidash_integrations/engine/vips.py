@@ -7,6 +7,7 @@ of pyvips in it too.
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "claim", "has_saver", "pyvips", "reading", "writing"]
 
 MISSING = (
-    "the embedded engine needs pyvips with libvips: "
-    'pip install "optidash-integrations[engine]", or set api_key or api_url'
+    'the embedded engine needs pyvips with libvips: pip install "optidash-integrations[engine]"'
 )
 
 try:
@@ -35,6 +35,10 @@ except (ImportError, OSError) as error:
     raise ProcessorMissingError(MISSING) from error
 
 LOADERS = ("Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff")
+
+# At INFO pyvips logs a dozen lines an image; a level that the site has set stays.
+if pyvips.logger.level == logging.NOTSET:
+    pyvips.logger.setLevel(logging.WARNING)
 
 pyvips.cache_set_max(0)
 pyvips.operation_block_set("VipsForeignLoad", True)
