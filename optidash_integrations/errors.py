@@ -139,7 +139,10 @@ class DeadlineError(BusyError):
 
 def shown(value: object, limit: int = 60) -> str:
     """Return `value` as a short, printable piece of a message, at most `limit` characters."""
-    text = f'"{value}"' if isinstance(value, str) else repr(value)
+    try:
+        text = f'"{value}"' if isinstance(value, str) else repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        text = type(value).__name__
     text = text.encode("ascii", "backslashreplace").decode("ascii")
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= limit else text[: limit - 1] + "~"

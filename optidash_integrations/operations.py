@@ -169,14 +169,14 @@ class Operation:
 
 def parameters_of(operation: type[Operation]) -> Mapping[str, Parameter]:
     """Return the parameters that an operation declares, by name."""
-    found = DECLARATIONS.get(operation.__name__)
+    found = DECLARATIONS.get(operation)
     if found is None:
         found = {f.name: f.metadata["parameter"] for f in fields(operation)}
-        DECLARATIONS[operation.__name__] = found
+        DECLARATIONS[operation] = found
     return found
 
 
-DECLARATIONS: dict[str, Mapping[str, Parameter]] = {}
+DECLARATIONS: dict[type, Mapping[str, Parameter]] = {}
 
 
 @dataclass(frozen=True)

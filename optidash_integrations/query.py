@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote
 
@@ -171,11 +173,11 @@ def resize_of(options: dict[str, Any], limits: Limits) -> dict[str, Any]:
     if not sides:
         return {}
     resize: dict[str, Any] = dict(sides)
-    fit = options.get("fit", "clip")
+    fit = options.get("fit")
+    if fit is not None:
+        resize["mode"] = MODES.get(fit, "auto") if len(sides) == 2 else "auto"
     if fit == "contain":
         resize["upscale"] = True
-    elif fit in MODES and len(sides) == 2:
-        resize["mode"] = MODES[fit]
     if resize.get("mode") == "fit":
         resize |= place_of(options)
     if resize.get("mode") == "pad" and "bg" in options:
@@ -194,8 +196,9 @@ def dense_sides(options: dict[str, Any], limits: Limits) -> dict[str, int]:
     names = {"width": "w", "height": "h"}
     sides: dict[str, int] = {n: options[o] for n, o in names.items() if o in options}
     highest = {"width": limits.max_width, "height": limits.max_height}
-    density = min([options.get("dpr", 1.0), *(highest[n] / v for n, v in sides.items())])
-    return {n: min(math.floor(v * density + 0.5), highest[n]) for n, v in sides.items()}
+    asked = Fraction(str(options.get("dpr", 1)))
+    density = min([asked, *(Fraction(highest[n], v) for n, v in sides.items())])
+    return {n: math.floor(v * density + Fraction(1, 2)) for n, v in sides.items()}
 
 
 def text(operations: Mapping[str, Mapping[str, Any]]) -> str:
@@ -203,6 +206,10 @@ def text(operations: Mapping[str, Mapping[str, Any]]) -> str:
 
     Raises OptionError where a parameter has no name there.
     """
+    padded = operations.get("resize", {}).get("mode") == "pad"
+    if padded and "background" in operations.get("output", {}):
+        # With bars, `bg` is their colour.
+        raise OptionError("an address", IN_A_QUERY, "output.background")
     options: dict[str, str] = {}
     for key, parameters in operations.items():
         for name, value in OPTIONS_OF.get(key, nameless(key))(parameters).items():
@@ -211,7 +218,7 @@ def text(operations: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def text_of(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
 
 
 def nameless(key: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

@@ -29,8 +29,9 @@ PLACES = (
 SEARCHES = ("face", "faces", "smart", "entropy")
 FORMATS = ("auto", "jpg", "png", "gif", "webp", "avif")
 
-WHOLE = re.compile(r"[+-]?\d{1,18}")
-SHAPE = re.compile(r"(\d{1,5}):(\d{1,5})")
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+SHAPE = re.compile(r"([0-9]{1,5}):([0-9]{1,5})")
 TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -72,7 +73,9 @@ def real(raw: Any, low: float = -math.inf, high: float = math.inf) -> float:
     """Read a finite number within bounds, or its text."""
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         raise ValueError(raw)
-    value = float(raw)
+    if isinstance(raw, str) and not REAL.fullmatch(raw.strip()):
+        raise ValueError(raw)
+    value = float(raw) + 0.0  # minus zero is zero
     if not math.isfinite(value) or not low <= value <= high:
         raise ValueError(raw)
     return value

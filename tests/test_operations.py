@@ -41,6 +41,7 @@ def test_nothing_asked_is_valid_and_means_nothing() -> None:
         ({"resize": {**PAD, "upscale": False}}, {"resize": PAD}),
         ({"resize": {**FIT, "gravity": "center"}}, {"resize": FIT}),
         ({"resize": {**FIT, "focus": [0.5, "0.5"], "gravity": "top"}}, {"resize": FIT}),
+        ({"resize": {**FIT, "focus": [-0.0, 1]}}, {"resize": {**FIT, "focus": [0, 1]}}),
         ({"resize": {**BOX, "gravity": "top", "background": "red"}}, {"resize": BOX}),
         ({"resize": {**PAD, "background": "red"}}, {"resize": {**PAD, "background": "#F00"}}),
         ({"resize": {"upscale": True}, "crop": {}}, {}),
@@ -126,6 +127,12 @@ def test_a_default_given_on_the_right_wins_and_one_not_given_does_not() -> None:
     left = read({"optimize": {"compression": "high"}})
     assert (left | Operations()) == left
     assert (left | read({"optimize": {"compression": "medium"}})) == Operations()
+
+
+def test_a_fit_in_a_query_replaces_the_mode_on_the_left() -> None:
+    left = read({"resize": FIT})
+    assert (left | query("w=9&h=9&fit=clip")) == query("w=9&h=9")
+    assert (left | query("w=9&h=9&fit=contain")) == query("w=9&h=9&fit=contain")
 
 
 def test_a_gravity_on_the_right_replaces_the_focus_on_the_left() -> None:
@@ -226,6 +233,7 @@ def test_a_query_is_another_spelling_of_a_document(text: str, document: dict[str
     [
         ("w=400&dpr=2", (800, None)),
         ("w=333&h=111&dpr=1.5", (500, 167)),
+        ("w=50&dpr=1.15", (58, None)),
         ("w=3000&h=1500&dpr=2", (4096, 2048)),
         ("w=4096&dpr=3", (4096, None)),
         ("w=1&h=4096&dpr=3", (1, 4096)),
@@ -246,6 +254,8 @@ def test_density_multiplies_both_sides_as_far_as_the_limits_allow(
         ("width=abc", 'width takes a positive integer up to 4096, not "abc"'),
         ("w=", 'w takes a positive integer up to 4096, not ""'),
         ("w=4097&dpr=1", 'w takes a positive integer up to 4096, not "4097"'),
+        ("w=٤", "w takes a positive integer up to 4096, not"),
+        ("dpr=1_0e-1", "dpr takes a number from 1 to 3"),
         ("w=-1", 'w takes a positive integer up to 4096, not "-1"'),
         ("w=1&w=1", "w takes one value, not ['1', '1']"),
         ("w=1&width=2", "width takes one value, not ['1', '2']"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +35,7 @@ class Optidash(DirectoryImages):
         given = {name: value for name, value in settings.items() if value is not None}
         self.settings: Settings = read(given)
 
-    @property
+    @cached_property
     def service(self) -> Service:
         """The service behind it, made at its first use."""
         return service_for(self.settings)

@@ -36,6 +36,7 @@ def current() -> Settings:
     return replace(settings, signing_keys=tuple(derived_key(s) for s in secrets if s))
 
 
+@lru_cache(maxsize=1)
 def service() -> Service:
     """Return the service behind all of this project."""
     return service_for(current())
@@ -45,6 +46,7 @@ def forget(*, setting: str, **_: Any) -> None:
     """Read the settings anew after a change."""
     if setting in SOURCES:
         current.cache_clear()
+        service.cache_clear()
 
 
 setting_changed.connect(forget)

@@ -214,7 +214,7 @@ def corner(
     free_x, free_y = outer.width - width, outer.height - height
     if focus:
         x, y = focus[0] * outer.width - width / 2, focus[1] * outer.height - height / 2
-        return min(max(round(x), 0), free_x), min(max(round(y), 0), free_y)
+        return min(max(int(x), 0), free_x), min(max(int(y), 0), free_y)
     right, down = PLACES.get(gravity or "center", PLACES["center"])
     return int(free_x * right), int(free_y * down)
 
