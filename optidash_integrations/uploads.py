@@ -165,16 +165,27 @@ def write_new(content: bytes, root: Path, name_of: Callable[[str], str]) -> str:
             file.flush()
             os.fsync(file.fileno())
         suffix = ""
-        while True:
-            try:
-                os.link(temporary, root / name_of(suffix))  # fails where the name is taken
-            except FileExistsError:
-                suffix = f"-{secrets.token_hex(4)}"
-            else:
-                return name_of(suffix)
+        while not claim(temporary, root / name_of(suffix)):
+            suffix = f"-{secrets.token_hex(4)}"
+        return name_of(suffix)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def claim(written: Path, wanted: Path) -> bool:
+    """Give a complete file its name; False where the name is taken."""
+    try:
+        os.link(written, wanted)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links: take the name, then put the file there
+        try:
+            wanted.open("xb").close()
+        except FileExistsError:
+            return False
+        written.replace(wanted)
+    return True
 
 
 def stem_of(filename: str | None) -> str:
