@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from optidash_integrations.errors import SettingsError
+from optidash_integrations.limits import Limits
 from optidash_integrations.settings import DJANGO, FLASK, SPECS, Settings, problems, read
 
 MIB = 1024 * 1024
@@ -126,3 +127,14 @@ def test_equal_settings_are_equal_and_hashable():
 
 def test_every_setting_has_a_parser_with_words():
     assert all(spec.metadata["parser"].takes for spec in SPECS.values())
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_setting_is_read_somewhere(name):
+    package = Path(__file__).parents[1] / "optidash_integrations"
+    modules = [p for p in package.rglob("*.py") if p.name != "settings.py"]
+    sources = [p.read_text(encoding="utf-8") for p in modules]
+    derived = "limits" if name in Limits.__dataclass_fields__ else name
+    assert any(f"settings.{derived}" in text or f"settings.{name}" in text for text in sources), (
+        name
+    )

@@ -1,46 +1,58 @@
 """The disk tier: plain files in sharded folders, bodies byte for byte as they are sent.
 
-An entry is two files, `<key>.json` with its facts and `<key>.<token>` with its body. The token is
-new with every write and the facts name it, so that a reader never sees the facts of one version
-with the body of another; the facts are renamed into place last.
+`files` knows how an entry lies on disk, `index` which entries there are. Reading takes two files
+and nothing else; every process of a host may use the folder, and they share its budget.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import secrets
+import os
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from optidash_integrations.cache.entry import CacheStats, Entry, checked
+from optidash_integrations.cache.entry import CacheStats, Complaints, Entry, checked, is_key
+from optidash_integrations.cache.files import DamagedError, Facts, Files, mark_of, on_disk
 from optidash_integrations.cache.index import Index, Row
 from optidash_integrations.errors import OptidashError
 
 logger = logging.getLogger(__name__)
 
 LAYOUT = "v1"
-INDEX = "index.sqlite3"
-READ_BYTES = 1024 * 1024
+READ_LIMIT = 256 * 1024
+LOCK_TIMEOUT = 2.0
 TARGET = 0.95
-BLOCK = 4096
-MARKS = 4096
-LOG_SECONDS = 60.0
+NANOSECONDS = 1_000_000_000
+
+# How often the use of an entry is noted, and how many notes a process remembers having made.
+TOUCH_SECONDS = 600.0
+TOUCHED = 10_000
+
+# A shard is compared with its files this often, one at a time, and no file younger than the grace
+# is taken for a left-over: its writer may be at work.
+COMPARE_NANOSECONDS = 6 * 3600 * NANOSECONDS
+PAUSE_NANOSECONDS = 60 * NANOSECONDS
+GRACE_NANOSECONDS = 600 * NANOSECONDS
+
+Failed = (OSError, sqlite3.Error)
 
 
-class CacheUnavailableError(OptidashError):
-    """The cache folder can't be used."""
+class CacheUnavailableError(OptidashError, OSError):
+    """The cache folder can't be used; the message names it and says why."""
 
 
 class DiskCache:
-    """Entries in a folder, at most `max_bytes` of them as the file system counts.
+    """Entries in a folder, at most `max_bytes` of it, counted in whole blocks of 4 KiB.
 
-    A body of up to `read_bytes` bytes comes back as bytes, a larger one as a path. The folder is
-    made with mode 0700. Raises `CacheUnavailableError` where it can't be written.
+    A body of up to `read_limit` bytes comes back as bytes and is checked; a larger one as a path,
+    and only its length is checked. Folders are made with the permissions `mode`; one that is
+    there already keeps its own, and what is ours stands below it. `clock` gives seconds since
+    1970; a write waits `lock_timeout` seconds for another process, then it is dropped.
+
+    Raises CacheUnavailableError where the folder can't be made or written.
     """
 
     def __init__(
@@ -48,235 +60,182 @@ class DiskCache:
         folder: Path,
         max_bytes: int,
         *,
-        read_bytes: int = READ_BYTES,
+        read_limit: int = READ_LIMIT,
+        mode: int = 0o700,
+        lock_timeout: float = LOCK_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.folder = folder / LAYOUT
+        self.folder = folder
         self.max_bytes = max_bytes
-        self.read_bytes = read_bytes
+        self.read_limit = read_limit
         self.clock = clock
-        self.index = Index(self.folder / INDEX)
-        self.lock = threading.Lock()
-        self.marks: dict[str, float] = {}
+        self.files = Files(folder / LAYOUT, mode)
+        self.index = Index(self.files, lock_timeout, self.now)
+        self.complaints = Complaints(logger, clock)
+        self.touched: dict[str, float] = {}
+        self.next_look = 0
         self.hits = self.misses = self.evictions = 0
-        self.logged_at = float("-inf")
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            probe = self.folder / f".{secrets.token_hex(8)}"
-            probe.touch()
-            probe.unlink()
+            self.files.open()
         except OSError as error:
+            why = error.strerror or str(error)
             raise CacheUnavailableError(
-                f"the cache folder {folder} can't be written: {error.strerror}"
+                f"the cache folder {folder} can't be written ({why})"
             ) from error
+
+    def now(self) -> int:
+        """Return the clock's time in nanoseconds."""
+        return int(self.clock() * NANOSECONDS)
 
     # Reading
 
     def get(self, key: str) -> Entry | None:
         """Return an entry or None; a damaged one is dropped."""
-        facts = self.facts_path(checked(key))
-        try:
-            entry = self.read(facts)
-        except FileNotFoundError:
-            entry = None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            self.complain(f"a damaged entry is dropped ({key})", error)
-            self.delete(key)
-            entry = None
+        entry = self.read(key) if is_key(key) else None
         if entry is None:
             self.misses += 1
             return None
         self.hits += 1
-        self.mark(key)
+        self.touch(key)
         return entry
 
-    def read(self, facts: Path) -> Entry:
-        with facts.open("rb") as file:
-            stored = json.load(file)
-        token, length = stored["body"], stored["bytes"]
-        meta, source = stored["meta"], stored["source"]
-        if token is None:
-            return Entry(meta, None, source)
-        body = facts.with_name(f"{facts.stem}.{token}")
-        if length <= self.read_bytes:
-            data = body.read_bytes()
-            if len(data) != length:
-                raise ValueError(f"{len(data)} bytes in place of {length}")
-            return Entry(meta, data, source, length)
-        if body.stat().st_size != length:
-            raise ValueError(f"not the {length} bytes that were written")
-        return Entry(meta, body, source, length)
+    def read(self, key: str) -> Entry | None:
+        try:
+            return self.files.read(key, self.read_limit)
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            # Its row stays until its turn comes to be evicted: a read waits for no database.
+            self.files.remove(key)
+            self.complaints.add(f"a damaged entry in {self.folder} was dropped", error)
+        except OSError as error:
+            self.complaints.add(f"the cache folder {self.folder} can't be read", error)
+        return None
 
-    def mark(self, key: str) -> None:
-        """Note that a key was used; the index hears of it with the next write."""
-        with self.lock:
-            self.marks[key] = self.clock()
-            full = len(self.marks) >= MARKS
-        if full:
-            with suppress(sqlite3.Error):
-                self.index.used(self.taken_marks())
+    def touch(self, key: str) -> None:
+        """Note that an entry was used; in its file, and not more often than eviction needs."""
+        now = self.clock()
+        if 0 <= now - self.touched.get(key, 0.0) < TOUCH_SECONDS or not is_key(key):
+            return
+        self.remember(key, now)
+        self.files.touch(key, int(now * NANOSECONDS))
 
-    def taken_marks(self) -> dict[str, float]:
-        with self.lock:
-            marks, self.marks = self.marks, {}
-        return marks
+    def remember(self, key: str, now: float) -> None:
+        if len(self.touched) >= TOUCHED:
+            self.touched = {}
+        self.touched[key] = now
 
     # Writing
 
     def put(self, key: str, entry: Entry) -> None:
-        """Store an entry, evicting those used longest ago where there is no room."""
-        row = Row(secrets.token_hex(6), checked(key))
-        body = entry.body.read_bytes() if isinstance(entry.body, Path) else entry.body
-        facts = json.dumps(
-            {
-                "meta": dict(entry.meta),
-                "source": entry.source,
-                "body": None if body is None else row.name,
-                "bytes": len(body or b""),
-            }
-        ).encode()
-        size = on_disk(len(facts)) + (on_disk(len(body)) if body is not None else 0)
-        if size > self.max_bytes:
-            return
+        """Store an entry, evicting those used longest ago where there is no room.
+
+        A body in a file is copied. Raises ValueError for a key that is none, and ValueError or
+        TypeError for facts that are not JSON.
+        """
+        checked(key)
         try:
-            self.index.add(row, entry.source, size, self.clock())
-            self.write(row, facts, body)
-            self.remove(self.index.others(row), keep_facts=True)
-            self.index.used(self.taken_marks())
-            self.evict()
-        except sqlite3.DatabaseError as error:
-            self.mend(error)
-        except OSError as error:
-            self.complain("an entry is not stored", error)
-            self.discard(row)
+            if isinstance(entry.body, Path):
+                with self.files.copied(entry.body) as (name, length, mark):
+                    self.store(key, Facts(entry.meta, entry.source, length, mark), name)
+            elif entry.body is None:
+                self.store(key, Facts(entry.meta, entry.source, 0, None), None)
+            else:
+                mark = mark_of(entry.body)
+                facts = Facts(entry.meta, entry.source, len(entry.body), mark)
+                self.store(key, facts, entry.body)
+        except Failed as error:
+            self.complaints.add(f"nothing can be stored in the cache folder {self.folder}", error)
 
-    def write(self, row: Row, facts: bytes, body: bytes | None) -> None:
-        path = self.facts_path(row.key)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if body is not None:
-            self.body_path(row).write_bytes(body)
-        temporary = self.temporary_path(row)
-        temporary.write_bytes(facts)
-        temporary.replace(path)
+    def store(self, key: str, facts: Facts, body: bytes | str | None) -> None:
+        """Store an entry; a `body` of type str is the temporary name of its copy."""
+        content = facts.to_json()
+        row = Row(key, facts.mark, facts.source, on_disk(len(content)) + on_disk(facts.length))
+        if row.bytes > self.max_bytes:
+            self.delete(key)
+            return
+        self.look_after()
+        now = self.clock()
+        used_at = int(now * NANOSECONDS)
+        target = int(self.max_bytes * TARGET)
+        self.evictions += self.index.reserve(row, used_at, self.max_bytes, target)
+        try:
+            self.write(row, content, body, used_at)
+        except OSError:
+            self.index.remove(key)
+            raise
+        self.remember(key, now)
 
-    def discard(self, row: Row) -> None:
-        """Leave nothing of a write that failed; the entry before it stays."""
-        for path in (self.body_path(row), self.temporary_path(row)):
-            with suppress(OSError):
-                path.unlink()
-        with suppress(sqlite3.Error):
-            self.index.remove([row])
+    def write(self, row: Row, content: bytes, body: bytes | str | None, used_at: int) -> None:
+        with ExitStack() as temporary:
+            if isinstance(body, bytes):
+                body = temporary.enter_context(self.files.written(body))
+            facts = temporary.enter_context(self.files.written(content))
+            os.utime(facts, ns=(used_at, used_at))
+            self.index.place(row, body, facts)
 
-    def evict(self) -> None:
-        rows = self.index.overflow(self.max_bytes, int(self.max_bytes * TARGET))
-        if rows:
-            self.evictions += len(rows)
-            self.remove(rows)
-
-    def remove(self, rows: Iterable[Row], *, keep_facts: bool = False) -> None:
-        """Delete files, then forget them; `keep_facts` where a newer version has taken over."""
-        gone = list(rows)
-        for row in gone:
-            paths = [self.body_path(row), self.temporary_path(row)]
-            if not keep_facts:
-                paths.insert(0, self.facts_path(row.key))
-            for path in paths:
-                with suppress(FileNotFoundError):
-                    path.unlink()
-        self.index.remove(gone)
+    # Deleting
 
     def delete(self, key: str) -> None:
         """Forget an entry."""
-        self.forget(lambda: self.index.of_key(checked(key)))
-        with suppress(OSError):
-            self.facts_path(key).unlink()
+        if not is_key(key):
+            return
+        self.files.remove(key)  # it is not served again even where the index fails
+        try:
+            self.index.remove(key)
+        except Failed as error:
+            self.complain_of_index(error)
 
     def delete_source(self, source: str) -> int:
         """Forget all entries made from this source; return how many there were."""
-        return self.forget(lambda: self.index.of_source(source))
+        try:
+            self.complete()
+            return self.index.remove_source(source)
+        except Failed as error:
+            self.complain_of_index(error)
+            return 0
 
     def clear(self) -> None:
         """Forget everything."""
-        self.forget(self.index.all)
-
-    def forget(self, rows: Callable[[], list[Row]]) -> int:
+        self.files.clear()
         try:
-            found = rows()
-            self.remove(found)
-        except sqlite3.DatabaseError as error:
-            self.mend(error)
-            return 0
-        except OSError as error:
-            self.complain("an entry can't be deleted", error)
-            return 0
-        return len(found)
+            self.index.clear()
+        except Failed as error:
+            self.complain_of_index(error)
+
+    # The index
 
     def stats(self) -> CacheStats:
         """Return how the tier is doing."""
+        entries = size = 0
         try:
+            self.complete()
             entries, size = self.index.totals()
-        except sqlite3.DatabaseError as error:
-            self.mend(error)
-            entries = size = 0
+        except Failed as error:
+            self.complain_of_index(error)
         return CacheStats(entries, size, self.hits, self.misses, self.evictions)
 
-    # When the index is lost
+    def close(self) -> None:
+        """Close the index; the next write opens it again."""
+        with suppress(*Failed):
+            self.index.close()
 
-    def mend(self, error: sqlite3.DatabaseError) -> None:
-        """Build a damaged index anew from the files; a busy one is left alone."""
-        self.complain("the index of the cache failed", error)
-        if isinstance(error, sqlite3.OperationalError) and not self.is_lost():
+    def look_after(self) -> None:
+        """Compare at most one shard with its files: at once in a new index, else now and then."""
+        now = self.now()
+        if now < self.next_look:
             return
-        self.index.close()
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(OSError):
-                self.index.path.with_name(INDEX + suffix).unlink()
-        threading.Thread(target=self.rebuild, name="optidash-index", daemon=True).start()
+        due = self.index.due(now - COMPARE_NANOSECONDS)
+        if due:
+            self.index.compare(due[0], now, GRACE_NANOSECONDS)
+        if due is None or due[1]:
+            self.files.remove_temporary(now - GRACE_NANOSECONDS)
+            self.next_look = now + PAUSE_NANOSECONDS
 
-    def is_lost(self) -> bool:
-        return not self.index.path.exists()
+    def complete(self) -> None:
+        """Compare all shards that a new index has not seen yet."""
+        while due := self.index.due(1):
+            self.index.compare(due[0], self.now(), GRACE_NANOSECONDS)
 
-    def rebuild(self) -> None:
-        """Note every stored entry in the index, and delete what belongs to none."""
-        try:
-            for facts in self.folder.glob("*/*/*.json"):
-                self.readmit(facts)
-            self.evict()
-        except (sqlite3.Error, OSError) as error:
-            self.complain("the index of the cache can't be built", error)
-
-    def readmit(self, facts: Path) -> None:
-        try:
-            stored = json.loads(facts.read_bytes())
-            token, length, source = stored["body"], stored["bytes"], stored["source"]
-        except (OSError, ValueError, KeyError, TypeError):
-            with suppress(OSError):
-                facts.unlink()
-            return
-        size = on_disk(facts.stat().st_size) + (on_disk(length) if token else 0)
-        row = Row(token or secrets.token_hex(6), facts.stem)
-        self.index.add(row, source, size, facts.stat().st_mtime)
-
-    # Names
-
-    def facts_path(self, key: str) -> Path:
-        shard = key.rpartition("-")[2]
-        return self.folder / shard[:2] / shard[2:4] / f"{key}.json"
-
-    def body_path(self, row: Row) -> Path:
-        return self.facts_path(row.key).with_name(f"{row.key}.{row.name}")
-
-    def temporary_path(self, row: Row) -> Path:
-        return self.facts_path(row.key).with_name(f"{row.key}.{row.name}.part")
-
-    def complain(self, what: str, error: Exception) -> None:
-        """Log once a minute."""
-        now = self.clock()
-        if now - self.logged_at >= LOG_SECONDS:
-            self.logged_at = now
-            logger.warning("%s: %s: %s", what, type(error).__name__, error)
-
-
-def on_disk(length: int) -> int:
-    """Return about what a file of this length takes up."""
-    return -(-length // BLOCK) * BLOCK
+    def complain_of_index(self, error: BaseException) -> None:
+        self.complaints.add(f"the index of the cache folder {self.folder} failed", error)

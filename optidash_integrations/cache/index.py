@@ -1,6 +1,16 @@
-"""The disk tier's index: which files there are, how large, and when they were used last.
+"""The disk tier's index: which entries there are, how large, and when they were used last.
 
 SQLite keeps it, so that all processes of a host share one budget and nobody scans the folder.
+Reading an entry does not come here: a reader notes its use in the time of the entry's file, and
+eviction looks there before it believes the index.
+
+An entry is noted here before its files are written, and forgotten after they are removed: a
+process that is killed in between leaves a row too many, which is evicted in its turn, and not a
+file that nobody counts. Files get their names and are removed while the database is locked for
+writing, so that two processes never mix their versions of an entry.
+
+What slips through all the same is found shard by shard: each has a time at which it was compared
+with its files, and 0 says that this is due, as in an index made anew.
 """
 
 from __future__ import annotations
@@ -8,149 +18,325 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from optidash_integrations.cache.files import SHARDS, Files, remove
+
+try:
+    import fcntl
+except ImportError:  # Windows: openers may meet, and SQLite's own locks have to do
+    fcntl = None  # type: ignore[assignment]
+
+FILE = "index.sqlite3"
+LOCK = "index.lock"
+BATCH = 1000
+"""How many entries are removed before other writers get their turn."""
+ROUNDS = 10
+"""How often eviction looks again when entries turn out to have been read."""
+
 SCHEMA = """
-create table if not exists files (
-    name text primary key,
-    key text not null,
+create table if not exists entries (
+    key text primary key,
+    mark text,
     source text not null,
     bytes integer not null,
-    used_at real not null
+    used_at integer not null
 ) without rowid;
-create index if not exists files_by_key on files (key);
-create index if not exists files_by_source on files (source);
-create index if not exists files_by_use on files (used_at);
-create table if not exists total (id integer primary key check (id = 1), bytes integer not null);
-insert or ignore into total values (1, 0);
-create trigger if not exists file_added after insert on files
-    begin update total set bytes = bytes + new.bytes; end;
-create trigger if not exists file_removed after delete on files
-    begin update total set bytes = bytes - old.bytes; end;
+create index if not exists entries_by_source on entries (source) where source != '';
+create index if not exists entries_by_use on entries (used_at);
+create table if not exists totals (entries integer not null, bytes integer not null);
+create table if not exists shards (name text primary key, checked_at integer) without rowid;
+create trigger if not exists entry_added after insert on entries
+    begin update totals set entries = entries + 1, bytes = bytes + new.bytes; end;
+create trigger if not exists entry_changed after update of bytes on entries
+    begin update totals set bytes = bytes + new.bytes - old.bytes; end;
+create trigger if not exists entry_removed after delete on entries
+    begin update totals set entries = entries - 1, bytes = bytes - old.bytes; end;
 """
 
-BUSY_SECONDS = 5.0
+UPSERT = """
+insert into entries values (?, ?, ?, ?, ?) on conflict (key) do update set mark = excluded.mark,
+source = excluded.source, bytes = excluded.bytes, used_at = excluded.used_at
+"""
 
-# A connection that was open before a fork is neither used nor closed in the child: SQLite's locks
-# are the parent's (sqlite.org/howtocorrupt.html, 2.6).
-INHERITED: list[sqlite3.Connection] = []
+OLDEST = """
+select key, mark, bytes, used_at from entries where key != ? order by used_at limit ?
+"""
+
+# What SQLite says of a file that is no database, or not ours; every other error may pass.
+DAMAGED = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+# A connection that was open before a fork is neither used nor closed in the child: its locks are
+# the parent's (sqlite.org/howtocorrupt.html, 2.6).
+INHERITED: list[State] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One stored file: the unique name that its body and metadata carry, and its key."""
+    """What the index knows of an entry; `mark` names its body, where it has one."""
 
-    name: str
     key: str
+    mark: str | None
+    source: str
+    bytes: int
+
+
+class State:
+    """One process's connection, and the lock that its threads take turns by."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.connection: sqlite3.Connection | None = None
+        self.identity: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = self.identity = None
 
 
 class Index:
-    """The index of one folder. Every method may raise `sqlite3.Error`."""
+    """The index of a folder. Every method may raise `sqlite3.Error` or OSError.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lock = threading.Lock()
-        self.pid = os.getpid()
-        self.connection: sqlite3.Connection | None = None
+    Times are integers, in nanoseconds since 1970; `lock_timeout` is how many seconds a method
+    waits for another process.
+    """
 
-    def opened(self) -> sqlite3.Connection:
-        """Return this process's connection; the lock is held."""
-        if self.connection is not None and self.pid != os.getpid():
-            INHERITED.append(self.connection)
-            self.connection = None
-        if self.connection is None:
-            self.connection = connect(self.path)
-            self.pid = os.getpid()
-        return self.connection
+    def __init__(self, files: Files, lock_timeout: float, now: Callable[[], int]) -> None:
+        self.files = files
+        self.path = Path(files.root, FILE)
+        self.lock_timeout = lock_timeout
+        self.now = now
+        self.state = State()
 
-    def add(self, row: Row, source: str, size: int, now: float) -> None:
-        """Note a file that is about to be written."""
-        with self.lock, self.opened() as db:
-            db.execute(
-                "insert or ignore into files values (?, ?, ?, ?, ?)",
-                (row.name, row.key, source, size, now),
-            )
+    # Entries
 
-    def others(self, row: Row) -> list[Row]:
-        """Return the files that a newer one of the same key takes the place of."""
-        query = "select name, key from files where key = ? and name != ?"
-        return self.rows(query, (row.key, row.name))
+    def reserve(self, row: Row, now: int, budget: int, target: int) -> int:
+        """Note an entry about to be written; return how many were evicted to make room."""
+        with self.writing() as db:
+            db.execute(UPSERT, (row.key, row.mark, row.source, row.bytes, now))
+            held = totals_in(db)[1]
+            return self.evict(db, held - target, row.key) if held > budget else 0
 
-    def of_key(self, key: str) -> list[Row]:
-        """Return the files of a key."""
-        return self.rows("select name, key from files where key = ?", (key,))
+    def place(self, row: Row, body: str | None, facts: str) -> None:
+        """Give a noted entry its files, unless it was deleted or replaced since."""
+        with self.writing() as db:
+            query = "select count(*) from entries where key = ? and mark is ?"
+            if db.execute(query, (row.key, row.mark)).fetchone() == (1,):
+                self.files.place(row.key, row.mark, body, facts)
 
-    def of_source(self, source: str) -> list[Row]:
-        """Return the files made from a source."""
-        return self.rows("select name, key from files where source = ?", (source,))
+    def remove(self, key: str) -> None:
+        """Remove an entry, files and all."""
+        with self.writing() as db:
+            self.files.remove(key, mark_in(db, key))
+            db.execute("delete from entries where key = ?", (key,))
 
-    def all(self) -> list[Row]:
-        """Return all files."""
-        return self.rows("select name, key from files", ())
+    def remove_source(self, source: str) -> int:
+        """Remove all entries made from a source; return how many there were."""
+        count = 0
+        while True:
+            with self.writing() as db:
+                query = "select key, mark from entries where source = ? and source != '' limit ?"
+                rows = db.execute(query, (source, BATCH)).fetchall()
+                self.drop(db, rows)
+            count += len(rows)
+            if len(rows) < BATCH:
+                return count
 
-    def rows(self, query: str, values: tuple[object, ...]) -> list[Row]:
-        with self.lock:
-            return [Row(*found) for found in self.opened().execute(query, values)]
-
-    def remove(self, rows: Iterable[Row]) -> None:
-        """Forget files."""
-        names = [(row.name,) for row in rows]
-        if names:
-            with self.lock, self.opened() as db:
-                db.executemany("delete from files where name = ?", names)
-
-    def used(self, keys: dict[str, float]) -> None:
-        """Note when keys were used last."""
-        if keys:
-            with self.lock, self.opened() as db:
-                marks = [(when, key) for key, when in keys.items()]
-                db.executemany("update files set used_at = ? where key = ?", marks)
-
-    def overflow(self, budget: int, target: int) -> list[Row]:
-        """Return, above a budget, the files used longest ago that bring it down to `target`."""
-        with self.lock:
-            db = self.opened()
-            present = self.bytes_in(db)
-            if present <= budget:
-                return []
-            found, excess = [], present - target
-            for name, key, size in db.execute(
-                "select name, key, bytes from files order by used_at"
-            ):
-                found.append(Row(name, key))
-                excess -= size
-                if excess <= 0:
-                    break
-            return found
+    def clear(self) -> None:
+        """Remove all entries."""
+        with self.writing() as db:
+            self.files.clear()
+            db.execute("delete from entries")
 
     def totals(self) -> tuple[int, int]:
-        """Return how many files there are, and their bytes."""
-        with self.lock:
-            db = self.opened()
-            (count,) = db.execute("select count(*) from files").fetchone()
-            return int(count), self.bytes_in(db)
+        """Return how many entries there are, and their bytes."""
+        with self.reading() as db:
+            return totals_in(db)
 
-    def bytes_in(self, db: sqlite3.Connection) -> int:
-        (total,) = db.execute("select bytes from total").fetchone()
-        return int(total)
+    # Eviction
+
+    def evict(self, db: sqlite3.Connection, excess: int, spared: str) -> int:
+        """Remove the entries used longest ago, `excess` bytes of them; return how many.
+
+        An entry that was read since the index heard of it takes its new place and is met again.
+        """
+        count = 0
+        for _ in range(ROUNDS):
+            for key, mark, size, used_at in db.execute(OLDEST, (spared, BATCH)).fetchall():
+                if excess <= 0 or count == BATCH:
+                    return count
+                read_at = self.files.used_at(key)
+                if read_at > used_at:
+                    db.execute("update entries set used_at = ? where key = ?", (read_at, key))
+                    continue
+                self.drop(db, [(key, mark)])
+                excess -= size
+                count += 1
+        return count
+
+    def drop(self, db: sqlite3.Connection, rows: Iterable[tuple[str, str | None]]) -> None:
+        """Remove entries, the files before the rows."""
+        for key, mark in rows:
+            self.files.remove(key, mark)
+            db.execute("delete from entries where key = ?", (key,))
+
+    # Comparing with the files
+
+    def due(self, before: int) -> tuple[str, int] | None:
+        """Return a shard that was last compared with its files before a time, and that time."""
+        with self.reading() as db:
+            query = "select * from shards where checked_at < ? order by checked_at limit 1"
+            found: tuple[str, int] | None = db.execute(query, (before,)).fetchone()
+            return found
+
+    def compare(self, shard: str, now: int, grace: int) -> None:
+        """Note a shard's entries that the index has not, and remove what belongs to none.
+
+        What was written less than `grace` nanoseconds ago is left alone.
+        """
+        found = list(self.files.found(shard, now - grace))
+        with self.writing() as db:
+            db.executemany(
+                "insert or ignore into entries values (?, ?, ?, ?, ?)",
+                [(f.key, f.facts.mark, f.facts.source, f.bytes, f.used_at) for f in found],
+            )
+            marks = {item.key: mark_in(db, item.key) for item in found}
+            db.execute("update shards set checked_at = ? where name = ?", (now, shard))
+        self.files.remove_stale(shard, marks, now - grace)
+
+    # The connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection in a transaction that no other writer shares."""
+        with self.reading() as db:
+            db.execute("begin immediate")
+            try:
+                yield db
+                db.execute("commit")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    db.execute("rollback")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give this process's connection to one thread.
+
+        After an error it is closed, and where the file is to blame that is removed: the next
+        use finds a connection that works, or an index made anew.
+        """
+        state = self.current()
+        with state.lock:
+            try:
+                yield self.connected(state)
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+                    self.discard(state)
+                state.close()
+                raise
+
+    def current(self) -> State:
+        """Return the state of this process, a new one in a forked child."""
+        state = self.state
+        if state.pid != os.getpid():
+            INHERITED.append(state)
+            state = self.state = State()
+        return state
+
+    def connected(self, state: State) -> sqlite3.Connection:
+        """Return a connection to the index that is in the folder now: it may have been lost."""
+        if state.connection is None or state.identity != identity(self.path):
+            state.close()
+            self.files.open()
+            with locked(Path(self.files.root, LOCK)):
+                state.identity = identity(self.path)
+                state.connection = connect(self.path, self.lock_timeout)
+                fill(state.connection, self.files.shards(), self.now())
+                state.identity = identity(self.path)
+        return state.connection
+
+    def discard(self, state: State) -> None:
+        """Remove a damaged index, unless another process has made a new one meanwhile."""
+        with locked(Path(self.files.root, LOCK)):
+            if state.identity == identity(self.path):
+                for suffix in ("-wal", "-shm", ""):
+                    remove(f"{self.path}{suffix}")
 
     def close(self) -> None:
-        """Close this process's connection."""
-        with self.lock:
-            if self.connection is not None and self.pid == os.getpid():
-                self.connection.close()
-            self.connection = None
+        """Close this process's connection; the next use opens it again."""
+        state = self.current()
+        with state.lock:
+            state.close()
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+def connect(path: Path, lock_timeout: float) -> sqlite3.Connection:
+    """Open the index, and make what is missing of it."""
+    db = sqlite3.connect(path, lock_timeout, isolation_level=None, check_same_thread=False)
     try:
-        db.execute("pragma journal_mode = wal")
-        db.execute("pragma synchronous = off")  # a lost index is built again
-        db.executescript(SCHEMA)
-    except sqlite3.Error:
+        journal(db)
+        db.execute("pragma synchronous = normal")
+        db.execute("pragma journal_size_limit = 4194304")
+        db.executescript(f"begin immediate; {SCHEMA} commit;")
+    except BaseException:
         db.close()
         raise
     return db
+
+
+def journal(db: sqlite3.Connection) -> None:
+    """Choose the write-ahead log, or where a file system can't share memory, a plain journal."""
+    try:
+        (mode,) = db.execute("pragma journal_mode = wal").fetchone()
+    except sqlite3.OperationalError:
+        mode = ""
+    if mode != "wal":
+        db.execute("pragma journal_mode = truncate")
+
+
+def fill(db: sqlite3.Connection, present: Iterable[str], now: int) -> None:
+    """Begin a new index: shards that have files already are due for comparison."""
+    if db.execute("select count(*) from totals").fetchone() != (0,):
+        return
+    checked_at = dict.fromkeys(SHARDS, now) | dict.fromkeys(present, 0)
+    db.execute("begin immediate")
+    db.execute("insert into totals values (0, 0)")
+    db.executemany("insert or ignore into shards values (?, ?)", checked_at.items())
+    db.execute("commit")
+
+
+def mark_in(db: sqlite3.Connection, key: str) -> str | None:
+    found = db.execute("select mark from entries where key = ?", (key,)).fetchone()
+    return found[0] if found else None
+
+
+def totals_in(db: sqlite3.Connection) -> tuple[int, int]:
+    entries, size = db.execute("select entries, bytes from totals").fetchone()
+    return entries, size
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells one file of this name from another that takes its place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock against other processes, where the file system has locks."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
