@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from optidash_integrations.errors import OptidashError
+    from optidash_integrations.errors import ImageError, OptidashError, SettingsError
     from optidash_integrations.operations import Operations
     from optidash_integrations.settings import Settings
     from optidash_integrations.variants import Metadata, Variant
@@ -18,14 +18,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 HOMES = {
+    "ImageError": "errors",
     "Metadata": "variants",
     "OptidashError": "errors",
     "Operations": "operations",
     "Settings": "settings",
+    "SettingsError": "errors",
     "Variant": "variants",
 }
 
-__all__ = ["Metadata", "Operations", "OptidashError", "Settings", "Variant", "__version__"]
+__all__ = [
+    "ImageError",
+    "Metadata",
+    "Operations",
+    "OptidashError",
+    "Settings",
+    "SettingsError",
+    "Variant",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> object:

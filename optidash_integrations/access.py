@@ -9,6 +9,7 @@ from urllib.parse import quote
 from optidash_integrations.errors import AccessError, QueryError
 from optidash_integrations.exchange import Request
 from optidash_integrations.operations import Operations
+from optidash_integrations.query import ALIASES
 from optidash_integrations.settings import Settings
 from optidash_integrations.transforms import TransformPolicy
 from optidash_integrations.urls import ImageQuery, Pair, Signer, with_query
@@ -30,10 +31,12 @@ class Access:
             max_height=settings.max_height,
         )
 
-    def is_signed(self, request: Request, query: ImageQuery) -> bool:
+    def is_signed(self, request: Request, query: ImageQuery, *, intercepted: bool) -> bool:
         """Say whether a request's address is signed. Raises AccessError where it has expired."""
         if query.signature is None or not self.signer:
             return False
+        if intercepted and any(name in ALIASES for name, _ in query.pairs):
+            return False  # there an alias is no option of ours, so a signature can't mean it
         try:
             return self.signer.verify(request.raw_path or quote(request.path), query)
         except QueryError:
@@ -42,14 +45,15 @@ class Access:
     def check(self, rule: object, signed: bool, visitor: object, name: str) -> None:
         """Raise AccessError where this visitor may not have the image `name`.
 
-        `rule` is `public`, `signed`, or a callable of the framework's request and the name.
+        `rule` is `public`, `signed`, or a callable of the framework's request and the name that
+        returns True for whoever may.
         """
         if rule == PUBLIC:
             return
         if rule == SIGNED:
             if not signed:
                 raise AccessError(f"the address of {name} is not signed, or not rightly")
-        elif not callable(rule) or not rule(visitor, name):
+        elif not callable(rule) or rule(visitor, name) is not True:
             raise AccessError(f"{name} is not for this visitor")
 
     def address(

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from optidash_integrations.answers import COLLAPSED, HIT, NO_HEAD, STORED, Context, source_body
 from optidash_integrations.errors import (
+    BrokenImageError,
     ImageError,
+    ImageTooLargeError,
     OptidashError,
     OptionError,
+    ProcessorError,
     SourceNotFoundError,
+    UnsupportedImageError,
 )
 from optidash_integrations.exchange import Answer, Body, Head, Request
 from optidash_integrations.flows import Do, Flow
-from optidash_integrations.formats import of_path
+from optidash_integrations.formats import HEAD_BYTES, detect, of_path
 from optidash_integrations.headers import error
 from optidash_integrations.records import SourceRecord, identify, record_key
-from optidash_integrations.service import Choice, Service, Wish
+from optidash_integrations.service import Service
 from optidash_integrations.sources import Source
 from optidash_integrations.store import kind_of, record_of
 from optidash_integrations.variants import ImageData
+from optidash_integrations.wishes import Choice, Wish
 from optidash_integrations.workshop import Task
 
 logger = logging.getLogger(__name__)
@@ -63,15 +69,21 @@ class Endpoint:
     def image(self, request: Request, name: str, visitor: object) -> Flow[Answer]:
         service = self.service
         wish = service.wish(request, intercepted=False)
-        service.access.check(self.access, wish.signed, visitor, name)
-        source = yield Do(lambda: self.find(name))
-        record, data = yield from self.known(source, read=request.method == "GET")
+        source = yield Do(lambda: self.allowed(wish, visitor, name))
+        head = Head(200, (("content-type", media_type_of(name)),))
+        try:
+            record, data = yield from self.known(source, read=request.method == "GET")
+        except ProcessorError as problem:
+            if service.settings.on_error == "raise":
+                raise
+            service.note(name, problem)
+            original = yield Do(lambda: web_original(source, service.settings.max_input_bytes))
+            return self.context(request, wish, None, head).fallback(None, original, str(problem))
         if record is None:
-            head = Head(200, (("content-type", media_type_of(name)),))
             context = self.context(request, wish, None, head)
             return context.fallback(None, b"", "no variant is stored yet")
-        choice = service.choose(wish, record)
-        context = self.context(request, wish, record)
+        choice = yield from service.choose(wish, record)
+        context = self.context(request, wish, record, detail=choice.note)
         entry = yield from service.look_up(choice, record)
         if entry is not None and kind_of(entry.meta) == "variant":
             hit = context.variant(choice.key, entry, HIT, negotiated=choice.negotiated)
@@ -80,7 +92,7 @@ class Endpoint:
                 return opened
             entry = None
         if entry is not None and kind_of(entry.meta) == "refused":
-            return error(status_of(entry.meta), ImageError.public, str(entry.meta.get("detail")))
+            raise refusal_of(entry.meta)
         if data is None:
             data = yield Do(lambda: source.read(service.settings.max_input_bytes))
         body = source_body(data, record)
@@ -89,6 +101,10 @@ class Endpoint:
         if request.method == "HEAD":
             return context.fallback(record, body, "no variant is stored yet")
         return (yield from self.made(context, choice, source.name, record, data, body))
+
+    def allowed(self, wish: Wish, visitor: object, name: str) -> Source:
+        self.service.access.check(self.access, wish.signed, visitor, name)
+        return self.find(name)
 
     def ready(self, answer: Answer) -> Flow[Answer]:
         opened = yield from self.service.opened(answer)
@@ -142,7 +158,8 @@ class Endpoint:
             raise
         entry = yield Do(lambda: service.store.get(record_key(source.name, validator)))
         if entry is not None and kind_of(entry.meta) == "refused":
-            raise ImageError(str(entry.meta.get("detail")))
+            service.disagree(source.name)
+            raise refusal_of(entry.meta)
         record, data = record_of(entry), None
         if record is None and not read:
             return None, None
@@ -164,21 +181,47 @@ class Endpoint:
             record: SourceRecord = yield Do(learn)
         except ImageError as problem:
             refusal = problem  # the name of an except clause ends with it
+            service.disagree(source.name)
             yield Do(lambda: service.remember_refusal(source.name, validator, refusal))
             raise
         return record
 
     def context(
-        self, request: Request, wish: Wish, record: SourceRecord | None, head: Head = NO_HEAD
+        self,
+        request: Request,
+        wish: Wish,
+        record: SourceRecord | None,
+        head: Head = NO_HEAD,
+        *,
+        detail: str | None = None,
     ) -> Context:
         open_to_all = self.access in ("public", "signed")
         lifetime = self.service.lifetime(wish, record) if open_to_all else PRIVATE_ACCESS
-        return Context(request=request, default=lifetime, head=head, clock=self.service.clock)
+        return Context(
+            request=request,
+            default=lifetime,
+            head=head,
+            detail=detail,
+            clock=self.service.clock,
+        )
 
 
-def status_of(meta: object) -> int:
-    status = meta.get("status") if isinstance(meta, dict) else None
-    return status if isinstance(status, int) else ImageError.status
+def refusal_of(meta: Mapping[str, object]) -> ImageError:
+    """Return the error that a stored note tells of, as it was raised."""
+    kinds = {kind.status: kind for kind in (ImageTooLargeError, UnsupportedImageError)}
+    status = meta.get("status")
+    kind = kinds.get(status, BrokenImageError) if isinstance(status, int) else BrokenImageError
+    return kind(str(meta.get("detail")))
+
+
+def web_original(source: Source, max_bytes: int) -> bytes:
+    """Return a source's bytes, where they begin as an image that browsers show."""
+    data = source.read(max_bytes)
+    content = data.read_bytes() if isinstance(data, Path) else data
+    kind = detect(content[:HEAD_BYTES])
+    if kind is None or not (kind.web or kind.modern) or len(content) > max_bytes:
+        raise UnsupportedImageError("the original is not an image that browsers show")
+    return content
 
 
 def media_type_of(name: str) -> str:

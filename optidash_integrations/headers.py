@@ -55,7 +55,7 @@ NOT_IN_304 = frozenset({"content-type", "content-length", "content-disposition",
 
 PASSED_VARY = frozenset({"accept", "accept-encoding", "origin"})
 FILE_NAME = re.compile(r"""(filename\*?\s*=\s*"?[^";]*?)\.[A-Za-z0-9]{1,5}(?="?\s*(?:;|$))""")
-RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*")
+RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*")
 TAG = re.compile(r'(?:W/)?"([^"]*)"')
 LONGEST_TAGS = 8_192
 
@@ -181,13 +181,19 @@ def ranged(request: Request, image: Representation, whole: Answer) -> Answer:
 
 def bounds(first: str, last: str, length: int) -> tuple[int, int]:
     if not first:
-        return (length - min(int(last[:20]), length), length - 1) if int(last[:20]) else (1, 0)
-    return int(first[:20]), min(int(last[:20]), length - 1) if last else length - 1
+        return (length - min(int(last), length), length - 1) if int(last) else (1, 0)
+    return int(first), min(int(last), length - 1) if last else length - 1
 
 
 def unsatisfiable(whole: Answer, length: int) -> Answer:
-    kept = [h for h in whole.headers if h[0] not in ("content-length", "content-type")]
-    return Answer(416, [*kept, ("content-length", "0"), ("content-range", f"bytes */{length}")])
+    dropped = ("content-length", "content-type", "cache-control")
+    kept = [h for h in whole.headers if h[0] not in dropped]
+    said = [
+        ("cache-control", NO_STORE),
+        ("content-length", "0"),
+        ("content-range", f"bytes */{length}"),
+    ]
+    return Answer(416, kept + said)
 
 
 def part(body: Body, first: int, last: int) -> Body:
@@ -197,13 +203,12 @@ def part(body: Body, first: int, last: int) -> Body:
 
 
 def is_range_current(request: Request, image: Representation) -> bool:
-    """Say whether If-Range allows a part to be sent (RFC 9110, 13.1.5): strong comparison."""
+    """Say whether If-Range allows a part to be sent (RFC 9110, 13.1.5).
+
+    A date never does: the variants of an image share the one of their source.
+    """
     field = request.headers.get("if-range")
-    if field is None:
-        return True
-    if field.startswith('"'):
-        return image.key is not None and field.strip() == etag(image.key)
-    return image.last_modified is not None and field.strip() == image.last_modified
+    return field is None or (image.key is not None and field.strip() == etag(image.key))
 
 
 # Vary and Cache-Control

@@ -30,13 +30,19 @@ DASHED = {"fp_x": "fp-x", "fp_y": "fp-y"}
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An image that a page refers to: its address without options, and what is known of it."""
+    """An image that a page refers to: its address without options, and what is known of it.
+
+    Without `variants` it is only shown as it is, whatever the options. `intercepted` says that it
+    is not at the endpoint, so that the middleware makes them.
+    """
 
     address: str
     width: int | None = None
     height: int | None = None
     version: str | None = None
     fallback: str = JPEG.name
+    variants: bool = True
+    intercepted: bool = False
 
 
 class Images:
@@ -59,12 +65,19 @@ class Images:
 
         It is signed where it would not work otherwise; `expires` is in seconds.
         """
-        return self.address(self.refer(image), named_options(options), expires)
+        reference = self.reference(image)
+        if reference is None:
+            return ""
+        return self.address(reference, named_options(options), expires)
 
     def srcset(self, image: Any, **options: Any) -> str:
         """Return the value of a `srcset` attribute for an image."""
-        picture = self.picture_of(self.refer(image))
-        return srcset(picture, self.settings.widths, named_options(options))
+        reference = self.reference(image)
+        if reference is None:
+            return ""
+        if not reference.variants:
+            return reference.address
+        return srcset(self.picture_of(reference), self.settings.widths, named_options(options))
 
     def img(
         self,
@@ -80,10 +93,13 @@ class Images:
         Options of the image (`w`, `h`, `fit` …) may be among the other keywords; the rest are
         attributes. `priority` is for the largest image in view: it is loaded at once and first.
         """
+        reference = self.reference(image)
+        if reference is None:
+            return ""
         options, attributes = parted(others)
         return img(
-            self.picture_of(self.refer(image)),
-            self.settings.widths,
+            self.picture_of(reference),
+            self.settings.widths if reference.variants else (),
             alt=alt,
             sizes=sizes,
             options=options,
@@ -101,17 +117,28 @@ class Images:
         **others: Any,
     ) -> str:
         """Return a `<picture>` element with a `<source>` for each format; else as `img`."""
+        reference = self.reference(image)
+        if reference is None:
+            return ""
         options, attributes = parted(others)
         return picture_element(
-            self.picture_of(self.refer(image)),
-            self.settings.widths,
-            self.settings.formats,
+            self.picture_of(reference),
+            self.settings.widths if reference.variants else (),
+            self.settings.formats if reference.variants else (),
             alt=alt,
             sizes=sizes,
             options=options,
             priority=priority,
             attributes=attributes,
         )
+
+    def reference(self, image: Any) -> Reference | None:
+        """Return the reference for what a template names; None for nothing, as an empty field."""
+        if not image:
+            return None
+        if isinstance(image, str) and image.startswith("data:"):
+            return Reference(image, variants=False)
+        return self.refer(image)
 
     def picture_of(self, reference: Reference) -> Picture:
         return Picture(
@@ -124,7 +151,9 @@ class Images:
         )
 
     def address(self, reference: Reference, options: Options, expires: float | None = None) -> str:
-        rule = self.settings.access or self.rule
+        if not reference.variants:
+            return reference.address
+        rule = PUBLIC if reference.intercepted else self.settings.access or self.rule
         version = [("v", reference.version)] if reference.version else []
         try:
             pairs, asked = self.checked(options)
@@ -149,9 +178,14 @@ class DirectoryImages(Images):
     """Images that the endpoint serves from a folder, by name; other addresses pass as they are."""
 
     @property
-    def base_url(self) -> str:
-        """Where the endpoint is, with a slash at the end."""
+    def endpoint(self) -> str:
+        """Where the endpoint is in the application, with a slash at the end."""
         return (self.settings.base_url or DEFAULT_BASE_URL).rstrip("/") + "/"
+
+    @property
+    def base_url(self) -> str:
+        """Where browsers find the endpoint."""
+        return self.endpoint
 
     @property
     def root(self) -> Path | None:
@@ -162,7 +196,7 @@ class DirectoryImages(Images):
         """Return the reference for a name in the folder, or for an address."""
         name = str(image)
         if is_address(name):
-            return Reference(name, fallback=fallback_of(name))
+            return Reference(name, fallback=fallback_of(name), intercepted=True)
         address = self.base_url + quote(name)
         if self.root is None:
             return Reference(address, fallback=fallback_of(name))
@@ -193,10 +227,17 @@ def file_record(service: Service, source: FileSource) -> SourceRecord:
     return record
 
 
-def recorded(address: str, record: SourceRecord) -> Reference:
+def recorded(address: str, record: SourceRecord, *, intercepted: bool = False) -> Reference:
     """Return the reference for a source of which there is a record."""
-    fallback = base_format(record.format, alpha=record.alpha)
-    return Reference(address, record.width, record.height, record.version, fallback.name)
+    fallback = base_format(record.format, alpha=record.alpha).name
+    return Reference(
+        address,
+        record.width,
+        record.height,
+        record.version,
+        fallback,
+        intercepted=intercepted,
+    )
 
 
 def fallback_of(name: str) -> str:

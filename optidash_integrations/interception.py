@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from optidash_integrations.answers import COLLAPSED, HIT, STORED, Context, source_body
-from optidash_integrations.errors import ImageError, OptidashError
+from optidash_integrations.errors import ImageError, OptidashError, OptionError
 from optidash_integrations.exchange import INNER, Answer, Body, Head, Request, Verdict
 from optidash_integrations.flows import Do, Flow
 from optidash_integrations.formats import is_web_path, of_media_type
@@ -29,10 +29,11 @@ from optidash_integrations.headers import (
 from optidash_integrations.records import SourceRecord, identify, record_key
 from optidash_integrations.store import kind_of, record_of
 from optidash_integrations.variants import ImageData
+from optidash_integrations.wishes import NOTHING_ASKED, Choice, Wish
 from optidash_integrations.workshop import Task
 
 if TYPE_CHECKING:
-    from optidash_integrations.service import Choice, Service, Wish
+    from optidash_integrations.service import Service
 
 # They would make the app answer with a part, an encoding or nothing where the image is needed.
 HIDDEN_ON_IMAGES = frozenset({"accept-encoding", "range", "if-range"})
@@ -57,7 +58,7 @@ class Interception:
     def name(self) -> str:
         """The source's name: host, path and the whole query."""
         request = self.request
-        return f"{request.headers.get('host', '')}{request.path}?{request.query}"
+        return "\0".join((request.headers.get("host", ""), request.path, request.query))
 
     @cached_property
     def wish(self) -> Wish:
@@ -80,11 +81,11 @@ class Interception:
         agreed = self.service.agreed(self.name, with_origin="origin" in self.request.headers)
         if agreed is None:
             return None
-        choice = self.service.choose(self.wish, agreed.record)
+        choice = yield from self.service.choose(self.wish, agreed.record)
         entry = yield from self.service.look_up(choice, agreed.record)
         if entry is None or kind_of(entry.meta) != "variant":
             return None
-        context = self.context(agreed.head, agreed.record)
+        context = self.context(agreed.head, agreed.record, choice.note)
         answer = context.variant(choice.key, entry, HIT, negotiated=choice.negotiated)
         return (yield from self.service.opened(answer))
 
@@ -92,17 +93,23 @@ class Interception:
 
     def considers(self, head: Head) -> bool:
         """Say whether an answer may be one to work on, from its head alone."""
-        if self.public and head.status in (401, 403, 404, 410):
+        eligible = self.is_eligible(head)
+        if self.public and not eligible and head.status != 304 and head.status < 500:
             self.service.disagree(self.name)
+        return eligible
+
+    def is_eligible(self, head: Head) -> bool:
+        if is_ours(head):
+            # Our own image endpoint answers below this middleware. A framework may have put a
+            # cookie on what it says everybody may store.
+            return head.status == 200 and head.get("set-cookie") is not None
         if head.status != 200:
             return False
         kind = of_media_type(head.get("content-type") or "")
-        if kind is None or kind.name not in self.service.processor.reads:
+        if kind is None or kind.name not in self.service.reads:
             return False
         if head.get("content-encoding") not in (None, "identity") or is_attachment(head):
             return False
-        if (head.get("etag") or "").startswith(f'"{TAG_PREFIX}'):
-            return False  # our own image endpoint answers below this middleware
         return HANDED_OVER.isdisjoint(name for name, _ in head.headers) and self.is_open(head)
 
     def fits(self, length: int | None) -> bool:
@@ -125,7 +132,11 @@ class Interception:
         `length` is that of the app's body in bytes; `in_file` says that it lies in a local file, so
         that no memory is held for it.
         """
+        if is_ours(head):
+            return Answer(200, [h for h in head.headers if h[0] != "set-cookie"], INNER)
         validator = self.validator(head)
+        if self.public:
+            self.service.disagree(self.name, unless=validator)
         record = None
         if validator:
             key = record_key(self.name, validator)
@@ -133,6 +144,8 @@ class Interception:
             if entry is not None and kind_of(entry.meta) == "refused":
                 return Verdict.PASS
             record = record_of(entry)
+        if record is not None and record.bytes != length and self.request.method != "HEAD":
+            record = None  # the app has other bytes under the same validator
         if record is not None:
             answer = yield from self.stored(head, record, INNER)
             if answer is not None:
@@ -147,8 +160,8 @@ class Interception:
 
     def stored(self, head: Head, record: SourceRecord, body: Body) -> Flow[Answer | Verdict | None]:
         """Answer with a stored variant or decision; None where there is none."""
-        choice = self.service.choose(self.wish, record)
-        context = self.context(head, record)
+        choice = yield from self.service.choose(self.wish, record)
+        context = self.context(head, record, choice.note)
         found = yield from self.service.look_up(choice, record)
         if found is None:
             return None
@@ -190,14 +203,16 @@ class Interception:
     def made(
         self, head: Head, record: SourceRecord, data: ImageData, body: Body
     ) -> Flow[Answer | Verdict]:
-        choice = self.service.choose(self.wish, record)
-        context = self.context(head, record)
+        choice = yield from self.service.choose(self.wish, record)
+        context = self.context(head, record, choice.note)
         try:
             made = yield from self.service.workshop.make(
                 self.task(choice, record), data, self.service.settings.deadline, self.handed_over()
             )
         except ImageError:
             return Verdict.PASS
+        except OptionError as error:  # these options do not fit this image
+            return (yield from self.without_options(head, record, data, body, error))
         except OptidashError as error:
             if self.service.settings.on_error == "raise":
                 raise
@@ -206,7 +221,16 @@ class Interception:
         how = COLLAPSED if made.collapsed else STORED
         if kind_of(made.entry.meta) == "kept":
             return context.kept(choice.key, record, body, how, str(made.entry.meta["detail"]))
-        return context.variant(choice.key, made.entry, how, negotiated=choice.negotiated)
+        variant = context.variant(choice.key, made.entry, how, negotiated=choice.negotiated)
+        return (yield from self.service.opened(variant)) or Verdict.PASS
+
+    def without_options(
+        self, head: Head, record: SourceRecord, data: ImageData, body: Body, error: OptionError
+    ) -> Flow[Answer | Verdict]:
+        self.service.note(self.request.path, error)
+        self.wish = replace(self.wish, asked=NOTHING_ASKED, detail=str(error))
+        answer = yield from self.stored(head, record, body)
+        return answer or (yield from self.made(head, record, data, body))
 
     def task(self, choice: Choice, record: SourceRecord) -> Task:
         return Task(
@@ -243,7 +267,7 @@ class Interception:
             return ""
         return f"{modified}; {head.get('content-length') or ''}"
 
-    def context(self, head: Head, record: SourceRecord | None) -> Context:
+    def context(self, head: Head, record: SourceRecord | None, note: str | None = None) -> Context:
         headers = self.request.headers
         if self.public:  # a shared cache that stores the image must not hand out a cookie
             head = Head(head.status, [h for h in head.headers if h[0] != "set-cookie"])
@@ -252,10 +276,15 @@ class Interception:
             default=self.service.lifetime(self.wish, record),
             head=head,
             shared=self.public or not ("cookie" in headers or "authorization" in headers),
-            detail=self.wish.detail,
+            detail=self.wish.detail or note,
             last_modified=head.get("last-modified"),
             clock=self.service.clock,
         )
+
+
+def is_ours(head: Head) -> bool:
+    """Say whether an answer carries a tag that this package made."""
+    return (head.get("etag") or "").startswith(f'"{TAG_PREFIX}')
 
 
 def content_length(head: Head) -> int | None:

@@ -184,6 +184,8 @@ def img(
 ) -> str:
     """Return an `<img>` element with `srcset`, `sizes`, `width` and `height`.
 
+    Without `widths` it has neither `srcset` nor `sizes`: there is nothing to choose from.
+
     `alt` describes the image, and is empty for decoration; `priority` loads it at once and first.
     `attributes` are further ones (`class_` for `class`), or others in place of these. Raises
     OptionError without `alt`, or for an attribute's name that HTML does not have.
@@ -192,12 +194,12 @@ def img(
         raise OptionError("alt", 'a description of the image, or "" for decoration', alt)
     asked = options or {}
     frame = Frame.of(picture, asked)
-    offered = candidates(picture, widths, asked)
+    offered = candidates(picture, widths, asked) if widths else []
     given = named(attributes)
     fields: dict[str, object] = {
         "src": written(picture.address(default_of(offered, asked))),
-        "srcset": srcset_of(picture, offered),
-        "sizes": sizes or default_sizes(frame),
+        "srcset": srcset_of(picture, offered) if offered else None,
+        "sizes": (sizes or default_sizes(frame)) if offered else None,
         "alt": alt,
     }
     if frame.size and given.keys().isdisjoint(("width", "height")):
@@ -207,7 +209,9 @@ def img(
 
 def default_of(offered: Sequence[Candidate], asked: Options) -> Options:
     """Return the options of `src`: what was asked, else about the middle of what is offered."""
-    return asked if asked.get("w") or asked.get("h") else offered[len(offered) // 2][1]
+    if asked.get("w") or asked.get("h") or not offered:
+        return asked
+    return offered[len(offered) // 2][1]
 
 
 def default_sizes(frame: Frame) -> str:

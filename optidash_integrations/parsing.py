@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,14 @@ def choice(*choices: str, callables: bool = False) -> Parser:
     """Accept one of a few words; with `callables`, a callable or nothing at all too."""
 
     def parse(value: Any) -> Any:
-        if callables and (value == "" or callable(value)):
+        if callables and (value == "" or (callable(value) and not iscoroutinefunction(value))):
             return value
         if not isinstance(value, str) or value.strip().lower() not in choices:
             raise ValueError
         return value.strip().lower()
 
     words = ", ".join(choices[:-1]) + f" or {choices[-1]}"
-    return Parser(f"{words}, or a callable" if callables else words, parse)
+    return Parser(f"{words}, or a callable that is not async" if callables else words, parse)
 
 
 def format_names(*known: str) -> Parser:

@@ -82,15 +82,15 @@ class Pool:
         with self.condition:
             if self.closed:
                 raise QueueFullError("the application is shutting down")
-            if self.waiting >= self.queue and not self.idle:
+            free = self.idle + self.workers - self.threads
+            if self.waiting - free >= self.queue:
                 raise QueueFullError(f"{self.waiting} images wait to be worked on already")
+            if self.idle <= self.waiting and self.threads < self.workers:
+                name = f"{self.name}-{self.threads + 1}"
+                threading.Thread(target=self.serve, name=name, daemon=True).start()
+                self.threads += 1
             self.push(job)
             self.waiting += 1
-            if self.idle < self.waiting and self.threads < self.workers:
-                self.threads += 1
-                threading.Thread(
-                    target=self.serve, name=f"{self.name}-{self.threads}", daemon=True
-                ).start()
             self.condition.notify()
         return job
 

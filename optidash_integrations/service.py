@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from cachetools import LRUCache
@@ -35,6 +36,7 @@ from optidash_integrations.records import SourceRecord, record_key, refusal_key,
 from optidash_integrations.settings import MUTABLE, VERSIONED, Settings
 from optidash_integrations.store import Store
 from optidash_integrations.urls import ImageQuery
+from optidash_integrations.wishes import NOTHING_ASKED, Choice, Wish
 from optidash_integrations.workshop import Workshop
 
 logger = logging.getLogger(__name__)
@@ -46,29 +48,6 @@ IO_THREADS = 4
 LONGEST_PRIVATE = 3600
 HELD_INPUTS = 4
 """Bodies held for processing share this many times `max_input_bytes`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a request asks of an image, before it is known which one it is."""
-
-    accept: Accepted | None
-    asked: Operations
-    signed: bool = False
-    version: str | None = None
-    expires: float | None = None
-    detail: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What a request gets of a known source."""
-
-    key: str
-    operations: Operations
-    output: Format
-    negotiated: bool
-    keepable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +107,15 @@ class Service:
         if self.io is not None:
             self.io.shutdown(wait=False, cancel_futures=True)
 
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """Names of the formats to work on; none where the processor can't start."""
+        try:
+            return self.processor.reads
+        except OptidashError as error:
+            logger.error("images are served as they are: %s", error)
+            return frozenset()
+
     # Drivers
 
     def run(self, flow: Flow[Any]) -> Any:
@@ -165,7 +153,7 @@ class Service:
             asked = Operations.from_query(
                 query.options, limits=self.settings.limits, aliases=not intercepted
             )
-            signed = self.access.is_signed(request, query)
+            signed = self.access.is_signed(request, query, intercepted=intercepted)
         except OptidashError as error:
             if not intercepted:
                 raise
@@ -175,28 +163,27 @@ class Service:
         options = asked if query.options else NOTHING_ASKED
         return Wish(accept, options, signed, query.version, expires)
 
-    def choose(self, wish: Wish, record: SourceRecord) -> Choice:
+    def choose(self, wish: Wish, record: SourceRecord) -> Flow[Choice]:
         """Return the operations, format and key for what a request asks of a source."""
         if wish.asked is NOTHING_ASKED:
-            memo = (record.digest, wish.accept)
-            with self.lock:
-                choice = self.choices.get(memo)
-            if choice is None:
-                choice = self.chosen(wish, record, NOTHING_ASKED)
-                with self.lock:
-                    self.choices[memo] = choice
-            return choice
-        operations = self.access.policy.decide(
-            record.digest, wish.asked, signed=wish.signed, is_stored=self.is_stored(wish, record)
+            return self.plain_choice(wish, record)
+        exact = self.chosen(wish, record, wish.asked)
+        allowed = self.access.policy.decide(
+            record.digest, wish.asked, signed=wish.signed, is_stored=lambda _: False
         )
-        return self.chosen(wish, record, operations)
+        if allowed == wish.asked or (yield from self.look_up(exact, record)) is not None:
+            return exact
+        return replace(self.chosen(wish, record, allowed), note=SNAPPED)
 
-    def is_stored(self, wish: Wish, record: SourceRecord) -> Callable[[Operations], bool]:
-        def stored(operations: Operations) -> bool:
-            key = self.chosen(wish, record, operations).key
-            return self.store.get(key) is not None
-
-        return stored
+    def plain_choice(self, wish: Wish, record: SourceRecord) -> Choice:
+        memo = (record.digest, wish.accept)
+        with self.lock:
+            choice = self.choices.get(memo)
+        if choice is None:
+            choice = self.chosen(wish, record, NOTHING_ASKED)
+            with self.lock:
+                self.choices[memo] = choice
+        return choice
 
     def chosen(self, wish: Wish, record: SourceRecord, asked: Operations) -> Choice:
         operations = self.base | asked
@@ -284,10 +271,12 @@ class Service:
         with self.lock:
             self.agreements[name] = agreed
 
-    def disagree(self, name: str) -> None:
-        """Forget a name that the app does not hand out any more."""
+    def disagree(self, name: str, *, unless: str | None = None) -> None:
+        """Forget a name that the app does not hand out any more, or not with this validator."""
         with self.lock:
-            self.agreements.pop(name, None)
+            agreed = self.agreements.get(name)
+            if agreed is not None and (unless is None or agreed.record.validator != unless):
+                del self.agreements[name]
 
     # Bodies in memory
 
@@ -325,8 +314,8 @@ class Service:
         return base_format(record.format, alpha=record.alpha)
 
 
-NOTHING_ASKED = Operations()
 ASKING_SECONDS = 10.0
+SNAPPED = "unsigned options were changed to what the transforms setting allows"
 
 STORED_HEADERS = frozenset({"cache-control", "expires", "vary", "last-modified"})
 
@@ -355,6 +344,8 @@ LIVING: weakref.WeakSet[Service] = weakref.WeakSet()
 
 
 def begin_anew() -> None:
+    global SERVICES_LOCK
+    SERVICES_LOCK = threading.Lock()  # another thread of the parent may have held it
     for service in tuple(LIVING):
         service.begin()
 

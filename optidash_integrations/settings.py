@@ -187,8 +187,9 @@ def inspected(
 
 
 def unknown(key: str, spelling: Spelling, known: Iterable[str]) -> str:
-    nearest = get_close_matches(str(key), list(known), n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    by_lower = {name.lower(): name for name in known}
+    nearest = get_close_matches(str(key).lower(), by_lower, n=1)
+    hint = f"; did you mean {by_lower[nearest[0]]}?" if nearest else ""
     return f"{shown(key)} is not a setting{hint}"
 
 

@@ -16,7 +16,7 @@ from optidash_integrations.cache.entry import Entry
 from optidash_integrations.engine.strip import without_position
 from optidash_integrations.errors import ImageError, OptidashError, SourceNotFoundError
 from optidash_integrations.flows import Do, Flow
-from optidash_integrations.formats import Format, of_media_type
+from optidash_integrations.formats import HEAD_BYTES, Format, detect, of_media_type
 from optidash_integrations.operations import Operations
 from optidash_integrations.records import SourceRecord, identify
 from optidash_integrations.service import Service
@@ -26,19 +26,24 @@ from optidash_integrations.workshop import Task
 
 logger = logging.getLogger(__name__)
 
-LONGEST_STEM = 100
-HIGHEST_SIDE = 16_383
+LONGEST_STEM = 180
+"""In bytes of UTF-8; file systems take 255 for a name, and a suffix may come."""
+
+# The side of a stored upload is bounded by its format alone.
+HIGHEST_SIDE = 1_000_000
 UNWANTED = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An uploaded image as it is to be stored: `width` and `height` are upright, in pixels."""
+    """An uploaded image as it is to be stored: `width` and `height` are upright, in pixels, and
+    None where they are not known.
+    """
 
     content: bytes
     format: Format
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     original_bytes: int
 
 
@@ -48,8 +53,8 @@ class Saved:
 
     name: str
     content_type: str
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     bytes: int
     original_bytes: int
 
@@ -76,16 +81,23 @@ def optimised(
     asked = service.base | (operations or Operations())
     record: SourceRecord = yield Do(lambda: identify(data, service.processor, settings.limits))
     try:
-        entry = yield from service.workshop.make_once(task(service, record, asked, name), data)
+        entry = None
+        if not has_more_pages(service, data):
+            entry = yield from service.workshop.make_once(task(service, record, asked, name), data)
     except ImageError:
         raise
     except OptidashError as error:
         logger.warning("%s is stored as it came: %s", name, error)
-        entry = None
     if entry is not None and kind_of(entry.meta) == "variant":
         return made(entry, record)
     bare = yield Do(lambda: without_position_data(data, record.format, name))
     return Upload(bare, record.format, record.width, record.height, len(data))
+
+
+def has_more_pages(service: Service, data: bytes) -> bool:
+    """Say whether an upload holds pages, as of a scan, that one picture could not hold."""
+    found = service.processor.probe(data, service.settings.limits)
+    return found.pages > max(found.frames, 1)
 
 
 def task(service: Service, record: SourceRecord, asked: Operations, name: str) -> Task:
@@ -103,6 +115,17 @@ def made(entry: Entry, record: SourceRecord) -> Upload:
     content = entry.body if isinstance(entry.body, bytes) else b""
     width, height = entry.meta["width"], entry.meta["height"]
     return Upload(content, output, int(str(width)), int(str(height)), record.bytes)
+
+
+def as_it_came(data: bytes, name: str) -> Upload | None:
+    """Return an upload that is past the limits with its pixels untouched, without its position.
+
+    None where its format can't be rid of that without decoding it.
+    """
+    own = detect(data[:HEAD_BYTES])
+    if own is None:
+        return None
+    return Upload(without_position_data(data, own, name), own, None, None, len(data))
 
 
 def without_position_data(data: bytes, own: Format, name: str) -> bytes:
@@ -184,7 +207,11 @@ def claim(written: Path, wanted: Path) -> bool:
             wanted.open("xb").close()
         except FileExistsError:
             return False
-        written.replace(wanted)
+        try:
+            written.replace(wanted)
+        except OSError:
+            wanted.unlink()
+            raise
     return True
 
 
@@ -192,5 +219,5 @@ def stem_of(filename: str | None) -> str:
     """Return a file name's stem as a safe name: letters, digits, dots, dashes, underscores."""
     base = (filename or "").replace("\\", "/").rpartition("/")[2]
     stem = unicodedata.normalize("NFC", PurePosixPath(base).stem if base else "")
-    safe = UNWANTED.sub("-", stem).strip(".-_")[:LONGEST_STEM].rstrip(".-_")
-    return safe or "image"
+    safe = UNWANTED.sub("-", stem).strip(".-_").encode()[:LONGEST_STEM]
+    return safe.decode(errors="ignore").rstrip(".-_") or "image"

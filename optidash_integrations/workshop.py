@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from cachetools import LRUCache
 
@@ -28,7 +29,7 @@ from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
 from optidash_integrations.pool import Job, Pool
 from optidash_integrations.processors import Processor
-from optidash_integrations.records import SourceRecord, refusal_key
+from optidash_integrations.records import SourceRecord, digest_of, refusal_key
 from optidash_integrations.settings import Settings
 from optidash_integrations.store import Store
 from optidash_integrations.variants import ImageData, Variant
@@ -95,7 +96,7 @@ class Workshop:
             self.check_rest(task.key)
             patient = seconds is None or (0 < seconds >= self.pool.expected_wait())
             job, collapsed = self.begin(task, data, waited=patient, done=done)
-        except OptidashError:
+        except BaseException:
             done()
             raise
         if collapsed:
@@ -152,6 +153,8 @@ class Workshop:
         return entry
 
     def result(self, task: Task, data: ImageData) -> Entry:
+        if isinstance(data, Path):
+            data = unchanged(data, task.record)
         try:
             variant = self.processor.process(
                 data, task.operations, task.output, task.limits or self.settings.limits
@@ -198,6 +201,17 @@ class Workshop:
     def close(self) -> None:
         """Drop what waits; running work ends with the process."""
         self.pool.close()
+
+
+def unchanged(path: Path, record: SourceRecord) -> bytes:
+    """Read a file that was hashed before; raises `BusyError` where it has changed since."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BusyError(f"the source went away: {error.strerror}") from error
+    if len(data) != record.bytes or digest_of(data) != record.digest:
+        raise BusyError("the source changed while it waited to be worked on")
+    return data
 
 
 def kept(task: Task, why: str) -> Entry:

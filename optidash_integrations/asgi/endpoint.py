@@ -27,7 +27,9 @@ class ImageApp:
         optidash: Optidash | None = None,
         **settings: Any,
     ) -> None:
-        self.optidash = optidash or Optidash(directory=directory, **settings)
+        if directory is not None:
+            settings["directory"] = directory
+        self.optidash = optidash or Optidash(**settings)
         root = directory or self.optidash.settings.directory
         if root is None:
             raise SettingsError(["directory takes a folder of images; none is given"])

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from optidash_integrations.errors import ImageTooLargeError, SettingsError
 from optidash_integrations.images import DirectoryImages
 from optidash_integrations.operations import Operations
+from optidash_integrations.processors import choose
 from optidash_integrations.service import Service, service_for
 from optidash_integrations.settings import Settings, read
 from optidash_integrations.uploads import Saved, save
@@ -28,12 +29,13 @@ class AsyncFile(Protocol):
 class Optidash(DirectoryImages):
     """Settings and helpers that a middleware, an endpoint and templates share.
 
-    Keyword arguments are settings. Raises `SettingsError` with all that are wrong or unknown.
+    Keyword arguments are settings. Raises `SettingsError` with all that are wrong or unknown, and
+    `ProcessorMissingError` where the processor is not installed.
     """
 
     def __init__(self, **settings: Any) -> None:
-        given = {name: value for name, value in settings.items() if value is not None}
-        self.settings: Settings = read(given)
+        self.settings: Settings = read(settings)
+        choose(self.settings.processor)  # a wrong one is an error now, not at the first request
 
     @cached_property
     def service(self) -> Service:

@@ -71,7 +71,8 @@ async def send_file(body: FileBody, start: Message, scope: Scope, send: Send) ->
     file = body.file if body.file is not None else await asyncio.to_thread(open_file, body.path)
     try:
         await send(start)
-        if offers_pathsend(scope) and not body.offset and body.length == body.path.stat().st_size:
+        # A file of the cache, which is open already, may lose its path at any moment.
+        if body.file is None and offers_pathsend(scope) and is_whole(file, body):
             await send({"type": PATHSEND, "path": str(body.path)})
         else:
             await send_chunks(file, body, send)
@@ -88,6 +89,10 @@ async def send_path(path: Path, send: Send) -> None:
 
 def open_file(path: Path) -> BinaryIO:
     return path.open("rb")
+
+
+def is_whole(file: BinaryIO, body: FileBody) -> bool:
+    return not body.offset and body.length == os.fstat(file.fileno()).st_size
 
 
 async def send_chunks(file: BinaryIO, body: FileBody, send: Send) -> None:

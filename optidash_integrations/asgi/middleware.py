@@ -101,7 +101,7 @@ class Exchange:
         self.send = send
         self.start: Message | None = None
         self.chunks: list[bytes] | None = None
-        self.expected = 0
+        self.expected = self.received = 0
         self.passing = False
         self.answered = False
 
@@ -163,9 +163,13 @@ class Exchange:
             await self.pass_on(self.collected(more=True), message)
             return
         self.chunks.append(message.get("body", b""))
-        if sum(map(len, self.chunks)) > self.expected:  # not what the head promised
+        self.received += len(self.chunks[-1])
+        if self.received > self.expected:  # not what the head promised
             await self.pass_on(self.collected(more=bool(message.get("more_body"))))
         elif not message.get("more_body"):
+            if self.received < self.expected:
+                await self.pass_on(self.collected(more=False))
+                return
             body = b"".join(self.chunks)
             await self.work(body, {"type": "http.response.body", "body": body})
 

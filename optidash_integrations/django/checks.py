@@ -9,7 +9,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
 from optidash_integrations.django import conf
-from optidash_integrations.settings import DJANGO, problems
+from optidash_integrations.errors import OptidashError
+from optidash_integrations.processors import choose
+from optidash_integrations.settings import DJANGO, PREFIX, problems
 
 MIDDLEWARE = "optidash_integrations.django.middleware.OptidashMiddleware"
 
@@ -27,7 +29,28 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     given = conf.values()
     if not isinstance(given, dict):
         return [Error(f"OPTIDASH takes a dict, not {type(given).__name__}", id="optidash.E001")]
-    return [Error(sentence, id="optidash.E002") for sentence in problems(given, spelling=DJANGO)]
+    found: list[CheckMessage] = [
+        Error(sentence, id="optidash.E002") for sentence in problems(given, spelling=DJANGO)
+    ]
+    found.extend(
+        Warning(
+            f"{name} is not read from Django's settings",
+            hint=f'Put it into OPTIDASH: {{"{name.removeprefix(PREFIX)}": …}}',
+            id="optidash.W005",
+        )
+        for name in dir(settings)
+        if name.startswith(PREFIX)
+    )
+    return found or unusable_processor()
+
+
+def unusable_processor() -> list[CheckMessage]:
+    """Report a processor that is not there, or does not start."""
+    try:
+        _ = choose(conf.current().processor).formats
+    except OptidashError as error:
+        return [Error(str(error), id="optidash.E006")]
+    return []
 
 
 def check_middleware(**_: Any) -> list[CheckMessage]:

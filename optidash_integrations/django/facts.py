@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from asgiref.sync import sync_to_async
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
@@ -83,21 +85,53 @@ def length_of(response: HttpResponseBase, head: Head, path: Path | None) -> int 
     """Return the length of a response's body in bytes, or None where only reading it would tell."""
     if path is not None:
         return path.stat().st_size
-    if isinstance(response, HttpResponse):
-        return content_length(head) if not response.content else len(response.content)
-    return content_length(head) if isinstance(response, FileResponse) else None
+    if isinstance(response, HttpResponse) and response.content:
+        return len(response.content)
+    return content_length(head)
 
 
-def body_of(response: HttpResponseBase) -> bytes:
-    """Read a response's body; it is bytes, or a file that has not been read."""
+def read(response: HttpResponseBase, length: int) -> bytes | None:
+    """Read a body; None, and nothing lost, where it is not `length` bytes long."""
     if isinstance(response, HttpResponse):
         return response.content
-    assert isinstance(response, FileResponse)
-    file = getattr(response, "file_to_stream", None)
-    if file is not None:
-        data: bytes = file.read()
-        return data
-    return b"".join(response)
+    assert isinstance(response, StreamingHttpResponse)
+    if response.is_async:  # only Django, at the very end, can read it without an event loop
+        return None
+    blocks, size = [], 0
+    rest = iter(cast("Iterable[bytes]", response.streaming_content))
+    for block in rest:
+        blocks.append(block)
+        size += len(block)
+        if size > length:
+            break
+    if size == length:
+        return b"".join(blocks)
+    response.streaming_content = chain(blocks, rest)
+    return None
+
+
+async def read_async(response: HttpResponseBase, length: int) -> bytes | None:
+    """Do the same on the event loop."""
+    if not isinstance(response, StreamingHttpResponse) or not response.is_async:
+        return await sync_to_async(read)(response, length)
+    blocks, size = [], 0
+    rest = aiter(cast("AsyncIterable[bytes]", response.streaming_content))
+    async for block in rest:
+        blocks.append(block)
+        size += len(block)
+        if size > length:
+            break
+    if size == length:
+        return b"".join(blocks)
+    response.streaming_content = chained(blocks, rest)
+    return None
+
+
+async def chained(blocks: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    for block in blocks:
+        yield block
+    async for block in rest:
+        yield block
 
 
 def response_of(
@@ -110,7 +144,11 @@ def response_of(
         return inner
     response: HttpResponseBase
     if isinstance(answer.body, FileBody):
-        response = StreamingHttpResponse(blocks(answer.body, is_async=is_async))
+        file = answer.body.file or answer.body.path.open("rb")
+        file.seek(answer.body.offset)
+        stream = async_blocks if is_async else sync_blocks
+        response = StreamingHttpResponse(stream(file, answer.body.length))
+        response._resource_closers.append(file.close)  # type: ignore[attr-defined]
     else:
         assert isinstance(answer.body, bytes)
         response = HttpResponse(answer.body)
@@ -136,8 +174,12 @@ def replace_headers(response: HttpResponseBase, answer: Answer) -> None:
     for name in list(response.headers):
         del response.headers[name]
     for name, value in answer.headers:
+        if name == "set-cookie":
+            continue  # Django sends those from `cookies`
         present = response.headers.get(name)
         response.headers[name] = f"{present}, {value}" if present else value
+    if not any(name == "set-cookie" for name, _ in answer.headers):
+        response.cookies.clear()
 
 
 def take_over(inner: HttpResponseBase, response: HttpResponseBase) -> None:
@@ -147,12 +189,6 @@ def take_over(inner: HttpResponseBase, response: HttpResponseBase) -> None:
     """
     response._resource_closers.extend(inner._resource_closers)  # type: ignore[attr-defined]
     inner._resource_closers = []  # type: ignore[attr-defined]
-
-
-def blocks(body: FileBody, *, is_async: bool) -> Iterator[bytes] | AsyncIterator[bytes]:
-    file = body.file or body.path.open("rb")
-    file.seek(body.offset)
-    return async_blocks(file, body.length) if is_async else sync_blocks(file, body.length)
 
 
 def sync_blocks(file: BinaryIO, left: int) -> Iterator[bytes]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from django.core.files.storage import Storage
+from django.core.files.storage import Storage, storages
 from django.db.models.fields.files import FieldFile
 from django.urls import NoReverseMatch, reverse
 
 from optidash_integrations.access import SIGNED
 from optidash_integrations.django import conf
 from optidash_integrations.django.storages import DEFAULT, alias_of, find, source_name
-from optidash_integrations.errors import OptidashError
+from optidash_integrations.errors import ImageError, OptidashError
 from optidash_integrations.images import (
     Images,
     Reference,
@@ -51,28 +52,33 @@ class DjangoImages(Images):
             return self.field(image)
         name = str(image)
         if is_address(name):
-            return Reference(name, fallback=fallback_of(name))
+            return Reference(name, fallback=fallback_of(name), intercepted=True)
         return self.stored(DEFAULT, name, None)
 
     def field(self, file: FieldFile) -> Reference:
         alias = alias_of(file.storage)
         name = file.name or ""
         if alias is None:
-            return Reference(file.url, *columns(file), fallback=fallback_of(name))
+            size = columns(file)
+            return Reference(file.url, *size, fallback=fallback_of(name), intercepted=True)
         reference = self.stored(alias, name, file.storage)
         width, height = columns(file)
         if width is None or height is None:
             return reference
-        return Reference(reference.address, width, height, reference.version, reference.fallback)
+        return replace(reference, width=width, height=height)
 
     def stored(self, alias: str, name: str, storage: Storage | None) -> Reference:
         address = self.endpoint(alias, name)
-        if address is None:
-            address = storage.url(name) if storage is not None else find_url(alias, name)
-        record = self.record(alias, name)
-        if record is not None:
-            return recorded(address, record)
-        return Reference(address, fallback=fallback_of(name))
+        own = storage or storages[alias]
+        try:
+            record = self.record(alias, name)
+        except ImageError as error:  # the endpoint would refuse it too
+            self.service.note(name, error)
+            return Reference(own.url(name), fallback=fallback_of(name), variants=False)
+        shown, intercepted = address or own.url(name), address is None
+        if record is None:
+            return Reference(shown, fallback=fallback_of(name), intercepted=intercepted)
+        return recorded(shown, record, intercepted=intercepted)
 
     def endpoint(self, alias: str, name: str) -> str | None:
         """Return an image's address at the endpoint, or None where the project has none."""
@@ -84,22 +90,21 @@ class DjangoImages(Images):
             return None
 
     def record(self, alias: str, name: str) -> SourceRecord | None:
-        """Return what is known of a stored image, without asking a remote storage."""
+        """Return what is known of a stored image, without asking a remote storage.
+
+        Raises `ImageError` for a local file that is not an image to work on.
+        """
         try:
             source = find(alias, name)
             if isinstance(source, FileSource):
                 return file_record(self.service, source)
+        except ImageError:
+            raise
         except OptidashError as error:
             self.service.note(name, error)
             return None
         key = record_key(source_name(alias, name), None)
         return record_of(self.service.store.quick(key) or self.service.store.get(key))
-
-
-def find_url(alias: str, name: str) -> str:
-    from django.core.files.storage import storages
-
-    return str(storages[alias].url(name))
 
 
 def columns(file: FieldFile) -> tuple[int | None, int | None]:

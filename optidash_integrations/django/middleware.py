@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -13,20 +14,23 @@ from django.http.response import HttpResponseBase
 
 from optidash_integrations.django import conf
 from optidash_integrations.django.facts import (
-    body_of,
     head_of,
     hidden_headers,
     length_of,
     local_path,
+    read,
+    read_async,
     request_of,
     response_of,
     with_body,
 )
 from optidash_integrations.errors import OptidashError
-from optidash_integrations.exchange import Answer, Verdict
-from optidash_integrations.flows import Do, Flow
+from optidash_integrations.exchange import INNER, Answer, FileBody, Verdict
+from optidash_integrations.flows import Flow
 from optidash_integrations.interception import Interception
+from optidash_integrations.processors import choose
 from optidash_integrations.service import Service
+from optidash_integrations.variants import ImageData
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +41,15 @@ class OptidashMiddleware:
     """Let the images that a project answers with leave optimised.
 
     Stands first in `MIDDLEWARE`: above SessionMiddleware and GZipMiddleware, so that it sees
-    cookies, and bodies before they are compressed.
+    cookies, and bodies before they are compressed. Raises `SettingsError` or
+    `ProcessorMissingError` when the project starts with wrong settings.
     """
 
     sync_capable = True
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        choose(conf.current().processor)  # what is wrong shows when the project starts
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
@@ -66,7 +72,9 @@ class OptidashMiddleware:
             with hidden_headers(request, interception):
                 response = self.get_response(request)
             outcome = Outcome(response)
-            self.run(finished(interception, outcome))
+            if self.run(looked_up(interception, outcome)):
+                data = outcome.path or read(response, outcome.length)
+                self.run(worked_on(interception, outcome, data))
             return outcome.response
         finally:
             interception.close()
@@ -84,7 +92,9 @@ class OptidashMiddleware:
             with hidden_headers(request, interception):
                 response = await self.get_response(request)
             outcome = Outcome(response, is_async=True)
-            await self.run_async(finished(interception, outcome))
+            if await self.run_async(looked_up(interception, outcome)):
+                data = outcome.path or await read_async(response, outcome.length)
+                await self.run_async(worked_on(interception, outcome, data))
             return outcome.response
         finally:
             interception.close()
@@ -116,29 +126,45 @@ def passed_over(service: Service, error: Exception) -> None:
     logger.error("an image is passed on as it is", exc_info=error)
 
 
-@dataclass
 class Outcome:
     """The response on its way out: the view's, until there is a better one."""
 
-    response: HttpResponseBase
-    is_async: bool = False
+    def __init__(self, response: HttpResponseBase, *, is_async: bool = False) -> None:
+        self.response = response
+        self.is_async = is_async
+        self.head = head_of(response)
+        self.path: Path | None = None
+        self.length = 0
+
+    def put(self, answer: Answer) -> None:
+        """Put an answer in the place of the view's response."""
+        if answer.body is INNER and self.path is not None:
+            answer = replace(answer, body=FileBody(self.path, 0, self.length))
+        self.response = response_of(answer, self.response, is_async=self.is_async)
 
 
-def finished(interception: Interception, outcome: Outcome) -> Flow[None]:
-    """Put in place what becomes of the view's response."""
-    response = outcome.response
-    head = head_of(response)
-    if not interception.considers(head):
-        return
-    path = local_path(response)
-    length = length_of(response, head, path)
+def looked_up(interception: Interception, outcome: Outcome) -> Flow[bool]:
+    """Answer from the head of the view's response; True where its body is needed."""
+    if not interception.considers(outcome.head):
+        return False
+    outcome.path = local_path(outcome.response)
+    length = length_of(outcome.response, outcome.head, outcome.path)
     if length is None or not interception.fits(length):
-        return
-    verdict = yield from interception.from_head(head, length, in_file=path is not None)
-    if verdict is Verdict.BODY:
-        data = path if path is not None else (yield Do(lambda: body_of(response)))
-        if isinstance(data, bytes):
-            outcome.response = with_body(response, data)
-        verdict = yield from interception.from_body(head, data)
+        return False
+    outcome.length = length
+    in_file = outcome.path is not None
+    verdict = yield from interception.from_head(outcome.head, length, in_file=in_file)
     if isinstance(verdict, Answer):
-        outcome.response = response_of(verdict, outcome.response, is_async=outcome.is_async)
+        outcome.put(verdict)
+    return verdict is Verdict.BODY
+
+
+def worked_on(interception: Interception, outcome: Outcome, data: ImageData | None) -> Flow[None]:
+    """Answer with what becomes of the body; None is one that could not be read whole."""
+    if data is None:
+        return
+    if isinstance(data, bytes):
+        outcome.response = with_body(outcome.response, data)
+    verdict = yield from interception.from_body(outcome.head, data)
+    if isinstance(verdict, Answer):
+        outcome.put(verdict)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.core.exceptions import SuspiciousOperation
-from django.core.files.storage import InvalidStorageError, Storage, storages
+from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
+from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.functional import LazyObject
 
-from optidash_integrations.errors import ImageTooLargeError, SourceNotFoundError
+from optidash_integrations.errors import BusyError, ImageTooLargeError, SourceNotFoundError
 from optidash_integrations.sources import FileSource, Source, is_safe_name
 from optidash_integrations.variants import ImageData
 
@@ -29,16 +29,20 @@ class StorageSource:
         try:
             modified = self.storage.get_modified_time(self.file)
             return f"{modified.timestamp()}-{self.storage.size(self.file)}"
-        except (OSError, NotImplementedError) as error:
+        except FileNotFoundError as error:
             raise SourceNotFoundError(f"{self.name} can't be read: {error}") from error
+        except Exception as error:  # every storage has errors of its own
+            raise BusyError(f"{self.name} can't be read now: {error}") from error
 
     def read(self, max_bytes: int) -> ImageData:
         """Return the bytes."""
         try:
             with self.storage.open(self.file) as opened:
                 data: bytes = opened.read(max_bytes + 1)
-        except OSError as error:
+        except FileNotFoundError as error:
             raise SourceNotFoundError(f"{self.name} can't be read: {error}") from error
+        except Exception as error:  # every storage has errors of its own
+            raise BusyError(f"{self.name} can't be read now: {error}") from error
         if len(data) > max_bytes:
             raise ImageTooLargeError(f"{self.name} has more than {max_bytes} bytes")
         return data
@@ -48,8 +52,8 @@ def find(alias: str, name: str) -> Source:
     """Return the image `name` of the storage `alias`; raises `SourceNotFoundError`."""
     try:
         storage = storages[alias]
-    except InvalidStorageError as error:
-        raise SourceNotFoundError(f"there is no storage {alias}") from error
+    except ImproperlyConfigured as error:  # unknown, or one that the project does not use
+        raise SourceNotFoundError(f"there is no storage {alias}: {error}") from error
     if not is_safe_name(name):
         raise SourceNotFoundError("the name is not that of an image")
     path = local_path(storage, name)
@@ -67,6 +71,8 @@ def local_path(storage: Storage, name: str) -> Path | None:
 
     Raises `SourceNotFoundError` for a name that leads out of it.
     """
+    if not isinstance(unwrapped(storage), FileSystemStorage):
+        return None  # Django's storage in memory has a `path` too
     try:
         path = Path(storage.path(name))
         root = Path(storage.path("")).resolve()
@@ -74,6 +80,8 @@ def local_path(storage: Storage, name: str) -> Path | None:
         return None
     except SuspiciousOperation as error:
         raise SourceNotFoundError(f"{name} leads out of the storage") from error
+    except ImproperlyConfigured as error:
+        raise SourceNotFoundError(f"{name} lies in a storage without a folder: {error}") from error
     if not path.resolve().is_relative_to(root):
         raise SourceNotFoundError(f"{name} leads out of the storage")
     return path
@@ -83,7 +91,11 @@ def alias_of(storage: Storage) -> str | None:
     """Return the alias under which a project knows a storage, or None."""
     wanted = unwrapped(storage)
     for alias in storages.backends:
-        if unwrapped(storages[alias]) is wanted:
+        try:
+            known = unwrapped(storages[alias])
+        except ImproperlyConfigured:  # one that the project does not use
+            continue
+        if known is wanted:
             return str(alias)
     return DEFAULT if wanted == unwrapped(storages[DEFAULT]) else None
 

@@ -17,4 +17,5 @@ def image(request: HttpRequest, alias: str, name: str) -> HttpResponseBase:
     """Answer with an image of the storage `alias`, at the size and in the format asked for."""
     service = conf.service()
     endpoint = Endpoint(service, partial(find, alias), access="signed")
-    return response_of(service.run(endpoint.answer(request_of(request), name, request)))
+    answer = service.run(endpoint.answer(request_of(request), name, request))
+    return response_of(answer, is_async=hasattr(request, "scope"))

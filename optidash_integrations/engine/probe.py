@@ -43,8 +43,8 @@ class Probe:
 
     `width` and `height` are as stored, before `orientation` (EXIF's, 1 to 8) is applied; an AVIF's
     own rotation is already in them. `frames` is 1 for a still picture, whatever further pages its
-    file has. `palette` says that it has 256 colours at the most. `has_position` says that the
-    metadata that libvips sees carries a GPS position.
+    file has; `pages` counts those too. `palette` says that it has 256 colours at the most.
+    `has_position` says that the metadata that libvips sees carries a GPS position.
     """
 
     format: Format
@@ -56,6 +56,7 @@ class Probe:
     bytes: int = 0
     has_profile: bool = False
     has_position: bool = False
+    pages: int = 1
     palette: bool = False
     grey: bool = False
     cmyk: bool = False
@@ -128,12 +129,14 @@ def readable_format(head: bytes, size: int, limits: Limits) -> Format:
 def described(image: pyvips.Image, found: Format, size: int, pictures: int) -> Probe:
     if image.format not in ("uchar", "ushort"):
         raise UnsupportedImageError(f"{found.label} with {image.format} samples is not read")
+    pages = integer(image, "n-pages", 1)
     return Probe(
         format=found,
         width=image.width,
         height=image.height,
         orientation=orientation_of(image),
-        frames=max(pictures, integer(image, "n-pages", 1) if found in ANIMATED else 1),
+        frames=max(pictures, pages if found in ANIMATED else 1),
+        pages=pages,
         alpha=bool(image.hasalpha()),
         bytes=size,
         has_profile=bool(image.get_typeof("icc-profile-data")),

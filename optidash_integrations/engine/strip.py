@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from optidash_integrations import formats
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from optidash_integrations.formats import Format
+
+MOST_PIECES = 65_536
 
 EXIF = b"Exif\0\0"
 ORIENTATION_TAG = 0x0112
@@ -85,11 +88,19 @@ def has_position(data: bytes, image_format: Format) -> bool:
     )
 
 
+def listed(pieces: Iterator[Piece]) -> list[Piece]:
+    """Return all pieces; raises BrokenImageError for more than any encoder writes."""
+    found = list(islice(pieces, MOST_PIECES + 1))
+    if len(found) > MOST_PIECES:
+        raise BrokenImageError(f"the file is in more than {MOST_PIECES} pieces")
+    return found
+
+
 # --- JPEG
 
 
 def stripped_jpeg(data: bytes) -> bytes:
-    pieces = list(jpeg_pieces(data))
+    pieces = listed(jpeg_pieces(data))
     kept = [piece.whole for piece in pieces if is_seen_in_jpeg(piece)]
     orientation = orientation_of(pieces)
     if len(kept) == len(pieces) and sum(map(len, kept)) == len(data):
@@ -146,7 +157,7 @@ def jpeg_segment_end(data: bytes, at: int) -> int:
 
 
 def stripped_png(data: bytes) -> bytes:
-    pieces = list(png_pieces(data))
+    pieces = listed(png_pieces(data))
     kept = [p for p in pieces if not p.kind[0] & 0x20 or p.kind in PNG_LOOKS]
     if len(kept) == len(pieces) and sum(len(p.whole) for p in kept) + 8 == len(data):
         return data
@@ -203,7 +214,7 @@ def png_pictures(data: bytes) -> int:
 
 
 def stripped_webp(data: bytes) -> bytes:
-    pieces = list(webp_pieces(data))
+    pieces = listed(webp_pieces(data))
     kept = [piece for piece in pieces if piece.kind in WEBP_LOOKS]
     if len(kept) == len(pieces) and sum(len(p.whole) for p in kept) + 12 == len(data):
         return data

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, has_request_context, request
 from markupsafe import Markup
 from werkzeug.datastructures import FileStorage
 
@@ -19,6 +19,7 @@ from optidash_integrations.flask.wsgi import Middleware, body_blocks, request_of
 from optidash_integrations.flows import run
 from optidash_integrations.images import DirectoryImages
 from optidash_integrations.operations import Operations
+from optidash_integrations.processors import choose
 from optidash_integrations.service import Service, service_for
 from optidash_integrations.settings import FLASK, PREFIX, Settings, read
 from optidash_integrations.sources import Directory
@@ -33,10 +34,23 @@ class State(DirectoryImages):
 
     def __init__(self, app: Flask) -> None:
         self.app = app
-        self.given = {k: v for k, v in app.config.items() if k.startswith(PREFIX)}
-        self.settings = with_keys(read(self.given, spelling=FLASK), {})
+        self.given = {
+            k: v for k, v in app.config.items() if k.startswith(PREFIX) or k == "OPTIDASH"
+        }
+        settings = read(self.given, spelling=FLASK)
+        if settings.directory is not None:
+            settings = replace(settings, directory=Path(app.root_path) / settings.directory)
+        choose(settings.processor)  # a wrong one is an error now, not at the first request
+        self.settings = settings
         self.lock = Lock()
         self.made: Service | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where the endpoint is, below the place where a server has mounted the app."""
+        if self.endpoint.startswith("/") and has_request_context():
+            return request.script_root + self.endpoint
+        return self.endpoint
 
     @property
     def service(self) -> Service:
@@ -135,14 +149,15 @@ class Optidash:
 
 
 def add_endpoint(app: Flask, state: State) -> None:
-    mount = urlsplit(state.base_url).path.rstrip("/")
-    root = Path(app.root_path) / (state.settings.directory or "")
-    folder = Directory(root)
+    mount = urlsplit(state.endpoint).path.rstrip("/")
+    folder = Directory(state.settings.directory or Path(app.root_path))
 
     def optidash_image(name: str) -> Response:
         endpoint = Endpoint(state.service, folder.find)
         answer = state.service.run(endpoint.answer(request_of(request.environ), name, request))
         body = body_blocks(answer, request.environ)
-        return Response(body, answer.status, answer.headers, direct_passthrough=True)
+        response = Response(body, answer.status, answer.headers, direct_passthrough=True)
+        response.automatically_set_content_length = False  # a HEAD request may leave it open
+        return response
 
     app.add_url_rule(f"{mount}/<path:name>", "optidash_image", optidash_image)

@@ -7,7 +7,9 @@ of those: a private answer would look public.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -52,7 +54,7 @@ class Middleware:
                 answer = guarded(service, interception.early())
                 if isinstance(answer, Answer):
                     return sent(answer, environ, start_response)
-            inner = Inner(self.app, inner_environ(environ, interception))
+            inner = Inner(self.app, inner_environ(environ, interception), start_response)
             return self.answer(service, interception, inner, environ, start_response)
         finally:
             interception.close()
@@ -67,23 +69,24 @@ class Middleware:
     ) -> Iterable[bytes]:
         head = inner.head
         if head is None or not interception.considers(head):
-            return inner.passed_on(environ, start_response)
+            return inner.passed_on(environ)
         length = inner.length(head)
         if length is None or not interception.fits(length):
-            return inner.passed_on(environ, start_response)
+            return inner.passed_on(environ)
         in_file = inner.path is not None
         verdict = guarded(service, interception.from_head(head, length, in_file=in_file))
         if verdict is Verdict.BODY:
             data = inner.path or inner.read(length)
             if data is None:
-                return inner.passed_on(environ, start_response)
+                return inner.passed_on(environ)
             verdict = guarded(service, interception.from_body(head, data))
         if not isinstance(verdict, Answer):
-            return inner.passed_on(environ, start_response)
+            return inner.passed_on(environ)
         if verdict.body is INNER:
-            return inner.passed_on(environ, start_response, verdict)
+            return inner.passed_on(environ, verdict)
+        blocks = sent(verdict, environ, start_response)  # opens its file before the app's vanishes
         inner.close()
-        return sent(verdict, environ, start_response)
+        return blocks
 
 
 def guarded(service: Service, flow: Flow[Any]) -> Any:
@@ -116,36 +119,65 @@ class FileWrapper:
 
 
 class Inner:
-    """The inner app's answer: its head, and a body that is read only when it has to be."""
+    """The inner app's answer: its head, and a body that is read only when it has to be.
 
-    def __init__(self, app: WSGIApplication, environ: WSGIEnvironment) -> None:
+    What the app does past the point where its answer goes on as it is (an error that replaces the
+    head, blocks it writes itself) goes to the server's own `start_response`.
+    """
+
+    def __init__(
+        self, app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> None:
+        self.server = start_response
         self.status = ""
         self.headers: list[tuple[str, str]] = []
         self.exc_info: ExcInfo | None = None
-        self.written: list[bytes] = []
-        self.body: Iterable[bytes] = app(environ, self.start_response)
+        self.passing = False
         self.first: list[bytes] = []
+        self.body: Iterable[bytes] = app(environ, self.start_response)
         if not self.status:
             self.begin()
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], object]:
+        """Take the head; once the answer is passed on, the server takes it."""
+        if self.passing:
+            return self.server(status, headers, exc_info)
         self.status, self.headers, self.exc_info = status, headers, exc_info
-        return self.written.append
+        return self.write
+
+    def write(self, block: bytes) -> None:
+        """Pass a block on at once, and with it the whole answer (PEP 3333, the write callable)."""
+        if not self.passing:
+            self.begin_passing()
+        self.server_write(block)
+
+    def begin_passing(self) -> None:
+        self.passing = True
+        self.server_write = self.server(self.status, self.headers, self.exc_info)
 
     def begin(self) -> None:
         """Pull the first block: an app that is a generator calls `start_response` only then."""
-        blocks = iter(self.body)
-        first = next(blocks, None)
+        with self.closing_on_error():
+            blocks = iter(self.body)
+            first = next(blocks, None)
         if first is not None:
             self.first = [first]
         self.body = Chained(blocks, self.body)
 
+    @contextmanager
+    def closing_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
     @property
     def head(self) -> Head | None:
         """The neutral facts; None for an app that writes by itself, or never began."""
-        if not self.status or self.written:
+        if not self.status or self.passing:
             return None
         headers = [(name.lower(), value) for name, value in self.headers]
         return Head(int(self.status[:3]), headers)
@@ -170,12 +202,13 @@ class Inner:
     def read(self, length: int) -> ImageData | None:
         """Return the whole body; None, and nothing lost, where it is not `length` bytes long."""
         blocks, size = self.first, sum(map(len, self.first))
-        rest = iter(self.body)
-        for block in rest:
-            blocks.append(block)
-            size += len(block)
-            if size > length:
-                break
+        with self.closing_on_error():
+            rest = iter(self.body)
+            for block in rest:
+                blocks.append(block)
+                size += len(block)
+                if size > length:
+                    break
         self.first, self.body = blocks, Chained(rest, self.body)
         if size != length:
             return None
@@ -183,19 +216,13 @@ class Inner:
         self.first = [data]
         return data
 
-    def passed_on(
-        self,
-        environ: WSGIEnvironment,
-        start_response: StartResponse,
-        answer: Answer | None = None,
-    ) -> Iterable[bytes]:
+    def passed_on(self, environ: WSGIEnvironment, answer: Answer | None = None) -> Iterable[bytes]:
         """Send the inner answer on, under the head of `answer` where there is one."""
         if answer is not None:
-            start_response(status_line(answer.status), answer.headers)
-        elif self.status:
-            write = start_response(self.status, self.headers, self.exc_info)
-            for block in self.written:
-                write(block)
+            self.passing = True
+            self.server(status_line(answer.status), answer.headers)
+        elif self.status and not self.passing:
+            self.begin_passing()
         if isinstance(self.body, FileWrapper) and not self.first:
             wrapper = environ.get(FILE_WRAPPER, FileWrapper)
             wrapped: Iterable[bytes] = wrapper(self.body.file, CHUNK_BYTES)
@@ -290,7 +317,8 @@ def body_blocks(answer: Answer, environ: WSGIEnvironment) -> Iterable[bytes]:
 def file_blocks(body: FileBody, environ: WSGIEnvironment) -> Iterable[bytes]:
     file = body.file or body.path.open("rb")
     file.seek(body.offset)
-    if not body.offset and body.length == body.path.stat().st_size and FILE_WRAPPER in environ:
+    is_whole = not body.offset and body.length == os.fstat(file.fileno()).st_size
+    if is_whole and FILE_WRAPPER in environ:
         wrapped: Iterable[bytes] = environ[FILE_WRAPPER](file, CHUNK_BYTES)
         return wrapped
     return Part(file, body.length)

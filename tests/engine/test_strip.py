@@ -156,3 +156,9 @@ def test_other_formats_are_refused_by_type() -> None:
     for look in (without_position, has_position):
         with pytest.raises(UnsupportedImageError, match="AVIF"):
             look(encoded(quarters(), "avif"), formats.AVIF)
+
+
+def test_a_file_in_very_many_pieces_is_refused_at_once() -> None:
+    comments = b"\xff\xfe\x00\x02" * 100_000
+    with pytest.raises(BrokenImageError, match="pieces"):
+        without_position(b"\xff\xd8" + comments + b"\xff\xd9", formats.JPEG)

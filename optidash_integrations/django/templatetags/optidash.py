@@ -15,26 +15,22 @@ register = template.Library()
 @register.simple_tag
 def optidash_url(image: Any, **options: Any) -> str:
     """Return an image's address: `{% optidash_url photo.image w=640 %}`."""
-    return IMAGES.url(image, **options) if image else ""
+    return IMAGES.url(image, **options)
 
 
 @register.simple_tag
 def optidash_srcset(image: Any, **options: Any) -> str:
     """Return the value of a `srcset` attribute."""
-    return IMAGES.srcset(image, **options) if image else ""
+    return IMAGES.srcset(image, **options)
 
 
 @register.simple_tag
-def optidash_img(image: Any, **attributes: Any) -> SafeString | str:
+def optidash_img(image: Any, **attributes: Any) -> SafeString:
     """Return an `<img>` element: `{% optidash_img photo.image alt="A cat" %}`."""
-    if not image:
-        return ""
     return mark_safe(IMAGES.img(image, **attributes))  # noqa: S308  escaped where it is made
 
 
 @register.simple_tag
-def optidash_picture(image: Any, **attributes: Any) -> SafeString | str:
+def optidash_picture(image: Any, **attributes: Any) -> SafeString:
     """Return a `<picture>` element: `{% optidash_picture photo.image alt="" sizes="50vw" %}`."""
-    if not image:
-        return ""
     return mark_safe(IMAGES.picture(image, **attributes))  # noqa: S308  escaped where it is made
