@@ -118,7 +118,16 @@ def test_one_range_gives_that_part(field, first, last):
 
 
 @pytest.mark.parametrize(
-    "field", ["bytes=0-1,5-6", "bytes=", "bytes=-", "lines=1-2", "bytes=9-3", "bytes=a-b"]
+    "field",
+    [
+        "bytes=0-1,5-6",
+        "bytes=",
+        "bytes=-",
+        "lines=1-2",
+        "bytes=9-3",
+        "bytes=a-b",
+        f"bytes={'9' * 5000}-1",
+    ],
 )
 def test_several_ranges_or_an_invalid_one_give_the_whole(field):
     assert answer(ask(range=field))[::2] == (200, BODY)
@@ -128,6 +137,7 @@ def test_several_ranges_or_an_invalid_one_give_the_whole(field):
 def test_a_range_past_the_end_is_416(field):
     status, headers, body = answer(ask(range=field))
     assert (status, body) == (416, b"")
+    assert headers["cache-control"] == "no-store"
     assert headers["content-range"] == "bytes */100"
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from optidash_integrations.cache.memory import MemoryCache
 from optidash_integrations.engine.probe import Probe
-from optidash_integrations.errors import BrokenImageError, ProcessorError
+from optidash_integrations.errors import BrokenImageError, OptionError, ProcessorError
 from optidash_integrations.exchange import INNER, Answer, Head, Request, Verdict
 from optidash_integrations.formats import AVIF, BY_NAME, JPEG
 from optidash_integrations.service import Service, service_for
@@ -42,9 +42,10 @@ class Recorder:
         self.size = 100
 
     def probe(self, source, limits):
-        if not bytes(source).startswith(b"\xff\xd8"):
+        data = source.read_bytes() if isinstance(source, Path) else source
+        if not data.startswith(b"\xff\xd8"):
             raise BrokenImageError("not a JPEG")
-        return Probe(JPEG, 40, 30, bytes=len(source))
+        return Probe(JPEG, 40, 30, bytes=len(data))
 
     def process(self, source, operations, output, limits):
         self.calls += 1
@@ -428,3 +429,93 @@ def test_the_format_of_a_negotiated_key_is_part_of_its_tag(site):
     jpeg = site.get(accept="image/jpeg")
     assert said(avif, "content-type") == AVIF.media_type
     assert said(avif, "etag") != said(jpeg, "etag")
+
+
+@pytest.mark.parametrize(
+    ("status", "head"),
+    [
+        (302, [("location", "/login")]),
+        (200, [*HEAD, ("cache-control", "private")]),
+        (200, [("content-type", "text/html")]),
+    ],
+)
+def test_what_the_app_takes_back_nobody_gets_any_more(site, status, head):
+    site.get("/public/a.jpg")
+    site.clock.now += 61
+    assert site.get("/public/a.jpg", head=head, status=status) is Verdict.PASS
+    assert site.get("/public/a.jpg", head=head, status=status) is Verdict.PASS
+    assert site.asked == 3
+
+
+def test_an_app_in_trouble_takes_nothing_back(site):
+    site.get("/public/a.jpg")
+    site.clock.now += 61
+    assert site.get("/public/a.jpg", status=503) is Verdict.PASS
+    assert site.get("/public/a.jpg").body == bytes(100)
+
+
+def test_another_length_under_the_same_validator_is_another_picture(site):
+    site.get()
+    longer = PHOTO + b"more"
+    head = [h for h in HEAD if h[0] != "content-length"]
+    site.get(head=head, body=longer)
+    assert (site.read, site.processor.calls) == (2, 2)
+
+
+def test_a_question_mark_in_a_path_is_not_the_one_before_the_query(site):
+    first = Request("GET", "/public/i?x.jpg", "", {"accept": CHROME})
+    second = Request("GET", "/public/i", "x.jpg?", {"accept": CHROME})
+    names = {site.service.intercept(request).name for request in (first, second)}
+    assert len(names) == 2
+
+
+def test_options_that_do_not_fit_the_image_are_left_out(site):
+    site.processor.error = OptionError("rect", "a place in the picture", "900,0,1,1")
+    plain = Site()
+    process = site.processor.process
+
+    def picky(source, operations, output, limits):
+        if operations.crop is None:
+            return plain.processor.process(source, operations, output, limits)
+        return process(source, operations, output, limits)
+
+    site.processor.process = picky
+    answer = site.get("/media/a.jpg?rect=900,0,1,1")
+    assert answer.body == bytes(100)
+    assert 'detail="rect takes a place' in said(answer, "cache-status")
+
+
+def test_a_cookie_is_taken_off_what_our_own_endpoint_lets_everybody_store(site):
+    ours = [("content-type", "image/avif"), ("etag", '"od-abc"'), ("set-cookie", "session=1")]
+    answer = site.get("/img/a.jpg", head=ours)
+    assert (answer.status, answer.body) == (200, INNER)
+    assert answer.headers == ours[:2]
+
+
+def test_a_file_that_changes_while_it_waits_is_not_taken_for_what_it_was(tmp_path):
+    """What was hashed is what is worked on, or nothing is stored."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(PHOTO)
+    site = Site()
+    site.processor.gate.clear()
+    with ThreadPoolExecutor(1) as threads:
+        blockers = [site.service.workshop.pool.submit(site.processor.gate.wait) for _ in range(2)]
+        interception = site.service.intercept(Request("GET", "/m/a.jpg", "", {"accept": CHROME}))
+        flow = interception.from_body(Head(200, HEAD), path)
+        answer = threads.submit(site.service.run, flow)
+        while not site.service.workshop.jobs and not answer.done():
+            pass
+        path.write_bytes(PHOTO[:-1] + b"!")
+        site.processor.gate.set()
+        said_of_it = said(answer.result(20), "cache-status")
+    assert 'detail="the source changed' in said_of_it
+    assert (site.processor.calls, len(blockers)) == (0, 2)
+
+
+def test_an_alias_is_no_part_of_a_signature_on_an_intercepted_address():
+    site = Site(signing_keys=["key"], transforms="none")
+    signature = site.service.access.signer.signature("/media/a.jpg", [("h", "30"), ("w", "20")])
+    answer = site.get(f"/media/a.jpg?w=20&h=30&s={signature}")
+    assert site.processor.calls == 1
+    renamed = site.get(f"/media/a.jpg?w=20&height=30&s={signature}")
+    assert said(renamed, "etag") != said(answer, "etag")

@@ -89,6 +89,13 @@ def test_each_framework_sees_its_own_spelling_in_messages(spelling, key, shown):
     assert read({key: 800}, spelling=spelling, environ={}).max_width == 800
 
 
+def test_an_async_rule_of_access_is_refused():
+    async def rule(request, name):
+        return False
+
+    assert "not async" in problems({"access": rule}, environ={})[0]
+
+
 @pytest.mark.parametrize("name", ["api_key", "cache_url", "remote_hosts", "rate_limit"])
 def test_a_setting_that_nothing_reads_is_refused_as_unknown(name):
     assert "is not a setting" in problems({name: "x"}, environ={})[0]

@@ -137,6 +137,13 @@ def test_the_extension_fits_the_bytes(service, tmp_path):
     assert run(save(service, tmp_path, photo("TIFF"), "scan.tif")).name == "scan.jpg"
 
 
+def test_the_pages_of_a_scan_are_not_lost(service):
+    pages = [Image.new("L", (40, 30), shade) for shade in (0, 100, 200)]
+    out = BytesIO()
+    pages[0].save(out, "TIFF", save_all=True, append_images=pages[1:])
+    assert run(optimised(service, out.getvalue())).content == out.getvalue()
+
+
 def test_nothing_is_overwritten(service, tmp_path):
     names = {run(save(service, tmp_path, photo(), "a.jpg")).name for _ in range(3)}
     assert len(names) == 3
