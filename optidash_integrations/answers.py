@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optidash_integrations.cache.entry import Entry
-from optidash_integrations.exchange import INNER, Answer, Body, FileBody, Head, Request
+from optidash_integrations.exchange import Answer, Body, FileBody, Head, Request
 from optidash_integrations.formats import of_media_type
 from optidash_integrations.headers import (
     PRIVATE,
@@ -148,8 +148,3 @@ def body_of(entry: Entry) -> Body:
 def source_body(data: ImageData, record: SourceRecord) -> Body:
     """Return the body that sends a source as it is."""
     return FileBody(data, 0, record.bytes) if isinstance(data, Path) else data
-
-
-def has_inner_body(answer: Answer) -> bool:
-    """Say whether the answer passes the app's own body on."""
-    return answer.body is INNER

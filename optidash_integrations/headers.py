@@ -9,10 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from pathlib import PurePosixPath
 
 from optidash_integrations.exchange import (
-    INNER,
     Answer,
     Body,
     FileBody,
@@ -21,7 +19,6 @@ from optidash_integrations.exchange import (
     InnerBody,
     Request,
 )
-from optidash_integrations.formats import Format
 
 CACHE_NAME = "optidash"
 TAG_PREFIX = "od-"
@@ -279,11 +276,6 @@ def is_attachment(head: Head) -> bool:
     return disposition.partition(";")[0].strip().lower() == "attachment"
 
 
-def inline_name(name: str, output: Format) -> str:
-    """Return a file name whose extension fits `output`."""
-    return str(PurePosixPath(name).with_suffix(f".{output.extension}"))
-
-
 # Cache-Status: RFC 9211
 
 
@@ -315,6 +307,3 @@ def error(status: int, sentence: str, detail: str | None = None) -> Answer:
         ],
         body,
     )
-
-
-__all__ = ["INNER", "Representation", "build", "cache_status", "error", "etag"]
