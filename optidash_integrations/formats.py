@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Format:
-    """One image format.
+    """One image format; there is one object of each.
 
     `name` is what operations and settings call it, `label` what the API's metadata calls it.
     `web` says that every browser shows it, `modern` that only those do that say so in `Accept`.

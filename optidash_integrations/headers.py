@@ -142,8 +142,9 @@ def tags_of(field: str) -> list[str]:
 
 def names_our_tag(request: Request) -> bool:
     """Say whether If-None-Match names a tag that this package made."""
-    field = request.headers.get("if-none-match", "")
-    return f'"{TAG_PREFIX}' in field
+    if "if-none-match" not in request.headers:
+        return False
+    return f'"{TAG_PREFIX}' in request.headers["if-none-match"]
 
 
 def seconds_of(date: str) -> float | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,21 +24,54 @@ SEEN = "optidash.request"
 CHUNK_BYTES = 64 * 1024
 
 
+class Fields(Mapping[str, str]):
+    """A request's header fields, decoded when the first is read: most requests are for pages."""
+
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
+        self.raw = raw
+
+    @cached_property
+    def table(self) -> dict[str, str]:
+        """Values by lower-case name; repeated ones are joined."""
+        table: dict[str, str] = {}
+        for raw_name, raw_value in self.raw:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            glue = "; " if name == "cookie" else ", "  # RFC 9113, 8.2.3
+            table[name] = f"{table[name]}{glue}{value}" if name in table else value
+        return table
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is a field of this name, without decoding any."""
+        wanted = str(name).encode("latin-1")
+        return any(raw_name.lower() == wanted for raw_name, _ in self.raw)
+
+    def __getitem__(self, name: str) -> str:
+        """Return a field's value."""
+        return self.table[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the names."""
+        return iter(self.table)
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return len(self.table)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field's value, or the default."""
+        return self.table.get(name, default)
+
+
 def request_of(scope: Scope) -> Request:
     """Return the facts of an HTTP scope, as the visitor sent them: nothing hidden from the app."""
     seen = scope.get(SEEN)
     if isinstance(seen, Request) and seen.path == scope["path"]:
         return seen
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        glue = "; " if name == "cookie" else ", "  # RFC 9113, 8.2.3
-        headers[name] = f"{headers[name]}{glue}{value}" if name in headers else value
     return Request(
         method=scope["method"],
         path=scope["path"],
         query=scope.get("query_string", b"").decode("latin-1"),
-        headers=headers,
+        headers=Fields(scope["headers"]),
         raw_path=(scope.get("raw_path") or b"").decode("latin-1").partition("?")[0],
     )
 
