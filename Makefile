@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 SITES := example_sites
 
 # Tests that share a server or a wheel stay in one process.
-TOGETHER := -n 2 --dist loadgroup
+TOGETHER := -n 2 --dist loadgroup --max-worker-restart=0
 
 # Programs from Debian packages of the same name: chromium for tests of the galleries, wrk for
 # benchmarks. Without them these parts are left out, with a line that says so.

@@ -142,9 +142,11 @@ def fallback_tag(record: SourceRecord) -> str:
 def body_of(entry: Entry) -> Body:
     if isinstance(entry.body, bytes):
         return entry.body
-    return b"" if entry.body is None else FileBody(entry.body, 0, entry.size)
+    return b"" if entry.body is None else FileBody(entry.body, 0, entry.size, entry.size)
 
 
 def source_body(data: ImageData, record: SourceRecord) -> Body:
     """Return the body that sends a source as it is."""
-    return FileBody(data, 0, record.bytes) if isinstance(data, Path) else data
+    if isinstance(data, Path):
+        return FileBody(data, 0, record.bytes, record.bytes)
+    return data

@@ -14,15 +14,17 @@ from optidash_integrations.errors import (
     OptidashError,
     OptionError,
     ProcessorError,
+    SourceChangedError,
     SourceNotFoundError,
     UnsupportedImageError,
 )
 from optidash_integrations.exchange import Answer, Body, Head, Request
 from optidash_integrations.flows import Do, Flow
-from optidash_integrations.formats import HEAD_BYTES, detect, of_path
+from optidash_integrations.formats import HEAD_BYTES, Format, detect, of_path
 from optidash_integrations.headers import error
 from optidash_integrations.records import SourceRecord, identify, record_key
 from optidash_integrations.service import Service
+from optidash_integrations.settings import Settings
 from optidash_integrations.sources import Source
 from optidash_integrations.store import kind_of, record_of
 from optidash_integrations.variants import ImageData
@@ -55,8 +57,10 @@ class Endpoint:
             refused.headers.append(("allow", "GET, HEAD"))
             return refused
         try:
-            answer = yield from self.image(request, name, visitor)
-            return (yield from self.ready(answer))
+            try:
+                return (yield from self.image(request, name, visitor))
+            except SourceChangedError:  # what was known of it is not true any more
+                return (yield from self.image(request, name, visitor))
         except OptionError as problem:
             return error(problem.status, str(problem))
         except SourceNotFoundError as problem:
@@ -70,16 +74,29 @@ class Endpoint:
         service = self.service
         wish = service.wish(request, intercepted=False)
         source = yield Do(lambda: self.allowed(wish, visitor, name))
-        head = Head(200, (("content-type", media_type_of(name)),))
         try:
-            record, data = yield from self.known(source, read=request.method == "GET")
+            answer = yield from self.answered(request, wish, source, name)
+            opened = yield from service.opened(answer)
+            if opened is None:
+                raise SourceChangedError("the file changed while it was asked for")
+        except SourceChangedError:
+            service.disagree(source.name)
+            raise
         except ProcessorError as problem:
             if service.settings.on_error == "raise":
                 raise
             service.note(name, problem)
-            original = yield Do(lambda: web_original(source, service.settings.max_input_bytes))
-            return self.context(request, wish, None, head).fallback(None, original, str(problem))
+            content, kind = yield Do(lambda: web_original(source, service.settings))
+            head = Head(200, (("content-type", kind.media_type),))
+            context = self.context(request, wish, None, head)
+            return context.fallback(None, content, str(problem))
+        return opened
+
+    def answered(self, request: Request, wish: Wish, source: Source, name: str) -> Flow[Answer]:
+        service = self.service
+        record, data = yield from self.known(source, read=request.method == "GET")
         if record is None:
+            head = Head(200, (("content-type", media_type_of(name)),))
             context = self.context(request, wish, None, head)
             return context.fallback(None, b"", "no variant is stored yet")
         choice = yield from service.choose(wish, record)
@@ -106,12 +123,6 @@ class Endpoint:
         self.service.access.check(self.access, wish.signed, visitor, name)
         return self.find(name)
 
-    def ready(self, answer: Answer) -> Flow[Answer]:
-        opened = yield from self.service.opened(answer)
-        if opened is None:
-            raise SourceNotFoundError("the file went away while it was asked for")
-        return opened
-
     def made(
         self,
         context: Context,
@@ -127,7 +138,7 @@ class Endpoint:
             made = yield from service.workshop.make(
                 task, data, service.settings.deadline, lambda: None
             )
-        except (ImageError, OptionError):
+        except (ImageError, OptionError, SourceChangedError):
             raise
         except OptidashError as problem:
             if service.settings.on_error == "raise":
@@ -214,14 +225,14 @@ def refusal_of(meta: Mapping[str, object]) -> ImageError:
     return kind(str(meta.get("detail")))
 
 
-def web_original(source: Source, max_bytes: int) -> bytes:
-    """Return a source's bytes, where they begin as an image that browsers show."""
-    data = source.read(max_bytes)
+def web_original(source: Source, settings: Settings) -> tuple[bytes, Format]:
+    """Return a source's bytes and format, where browsers show such an image."""
+    data = source.read(settings.max_input_bytes)
     content = data.read_bytes() if isinstance(data, Path) else data
     kind = detect(content[:HEAD_BYTES])
-    if kind is None or not (kind.web or kind.modern) or len(content) > max_bytes:
+    if kind is None or not (kind.web or kind.modern) or len(content) > settings.max_input_bytes:
         raise UnsupportedImageError("the original is not an image that browsers show")
-    return content
+    return content, kind
 
 
 def media_type_of(name: str) -> str:

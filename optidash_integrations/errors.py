@@ -14,7 +14,8 @@
     ├── ProcessorError   500  the processor is to blame
     │   ├── ProcessorMissingError  it is not installed
     │   └── ForkedTooLateError     it was started before this process was forked
-    └── BusyError        503  nobody is to blame, there is too much work
+    └── BusyError        503  nobody is to blame, now is not the time
+        ├── SourceChangedError
         ├── QueueFullError
         └── DeadlineError
 
@@ -123,10 +124,14 @@ class ForkedTooLateError(ProcessorError):
 
 
 class BusyError(OptidashError):
-    """There is more work than can be done now."""
+    """It can't be done now; later it may."""
 
     status = 503
     public = "The image is not ready yet."
+
+
+class SourceChangedError(BusyError):
+    """The source changed between being looked at and being worked on."""
 
 
 class QueueFullError(BusyError):

@@ -45,7 +45,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class FileBody:
-    """A body that lies in a file: `length` bytes from `offset`.
+    """A body that lies in a file of `total` bytes: `length` of them from `offset`.
 
     `file` is the same file opened, so that it can't vanish before it is sent; the adapter closes
     it. Without it the adapter opens `path`.
@@ -54,6 +54,7 @@ class FileBody:
     path: Path
     offset: int
     length: int
+    total: int
     file: BinaryIO | None = None
 
 

@@ -196,7 +196,7 @@ def unsatisfiable(whole: Answer, length: int) -> Answer:
 
 def part(body: Body, first: int, last: int) -> Body:
     if isinstance(body, FileBody):
-        return FileBody(body.path, body.offset + first, last - first + 1)
+        return replace(body, offset=body.offset + first, length=last - first + 1)
     return body[first : last + 1] if isinstance(body, bytes) else body
 
 

@@ -13,11 +13,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from optidash_integrations.answers import COLLAPSED, HIT, STORED, Context, source_body
-from optidash_integrations.errors import ImageError, OptidashError, OptionError
+from optidash_integrations.errors import (
+    ImageError,
+    OptidashError,
+    OptionError,
+    SourceChangedError,
+)
 from optidash_integrations.exchange import INNER, Answer, Body, Head, Request, Verdict
 from optidash_integrations.flows import Do, Flow
 from optidash_integrations.formats import is_web_path, of_media_type
 from optidash_integrations.headers import (
+    CACHE_NAME,
     PASSED_VARY,
     TAG_PREFIX,
     is_attachment,
@@ -53,6 +59,7 @@ class Interception:
         self.public = public
         self.is_image_path = is_web_path(request.path)
         self.held = 0
+        self.is_endpoints = False
 
     @cached_property
     def name(self) -> str:
@@ -102,7 +109,8 @@ class Interception:
         if is_ours(head):
             # Our own image endpoint answers below this middleware. A framework may have put a
             # cookie on what it says everybody may store.
-            return head.status == 200 and head.get("set-cookie") is not None
+            self.is_endpoints = head.get("set-cookie") is not None
+            return self.is_endpoints
         if head.status != 200:
             return False
         kind = of_media_type(head.get("content-type") or "")
@@ -114,7 +122,13 @@ class Interception:
 
     def fits(self, length: int | None) -> bool:
         """Say whether a body of `length` bytes (None: unknown) is one to work on."""
-        return length is not None and 0 < length <= self.service.settings.max_input_bytes
+        if self.is_endpoints:
+            return True
+        limit = self.service.settings.max_input_bytes
+        fits = length is not None and 0 < length <= limit
+        if not fits and self.public and self.request.method == "GET":
+            self.service.disagree(self.name)
+        return fits
 
     def is_open(self, head: Head) -> bool:
         """Say whether the app's answer may be stored and changed."""
@@ -125,18 +139,19 @@ class Interception:
         return head.get("set-cookie") is None and "authorization" not in self.request.headers
 
     def from_head(
-        self, head: Head, length: int, *, in_file: bool = False
+        self, head: Head, length: int | None, *, in_file: bool = False
     ) -> Flow[Answer | Verdict]:
         """Answer from what is stored, where the app's validator tells which bytes it has.
 
         `length` is that of the app's body in bytes; `in_file` says that it lies in a local file, so
         that no memory is held for it.
         """
-        if is_ours(head):
-            return Answer(200, [h for h in head.headers if h[0] != "set-cookie"], INNER)
+        if self.is_endpoints or length is None:
+            kept = [h for h in head.headers if h[0] != "set-cookie"]
+            return Answer(head.status, kept, INNER)
         validator = self.validator(head)
         if self.public:
-            self.service.disagree(self.name, unless=validator)
+            self.service.disagree(self.name, unless=validator or None)
         record = None
         if validator:
             key = record_key(self.name, validator)
@@ -182,7 +197,7 @@ class Interception:
             record = yield Do(lambda: self.learn(data, validator))
         except ImageError as error:
             refusal = error  # the name of an except clause ends with it
-            self.service.note(self.name, refusal)
+            self.service.note(self.request.path, refusal)
             if validator:
                 yield Do(lambda: self.service.remember_refusal(self.name, validator, refusal))
             return Verdict.PASS
@@ -209,7 +224,7 @@ class Interception:
             made = yield from self.service.workshop.make(
                 self.task(choice, record), data, self.service.settings.deadline, self.handed_over()
             )
-        except ImageError:
+        except (ImageError, SourceChangedError):
             return Verdict.PASS
         except OptionError as error:  # these options do not fit this image
             return (yield from self.without_options(head, record, data, body, error))
@@ -234,7 +249,7 @@ class Interception:
 
     def task(self, choice: Choice, record: SourceRecord) -> Task:
         return Task(
-            choice.key, self.name, record, choice.operations, choice.output, choice.keepable
+            choice.key, self.request.path, record, choice.operations, choice.output, choice.keepable
         )
 
     def handed_over(self) -> Callable[[], None]:
@@ -283,8 +298,10 @@ class Interception:
 
 
 def is_ours(head: Head) -> bool:
-    """Say whether an answer carries a tag that this package made."""
-    return (head.get("etag") or "").startswith(f'"{TAG_PREFIX}')
+    """Say whether an answer is one that this package has made already."""
+    if (head.get("etag") or "").startswith(f'"{TAG_PREFIX}'):
+        return True
+    return (head.get("cache-status") or "").startswith(f"{CACHE_NAME};")
 
 
 def content_length(head: Head) -> int | None:

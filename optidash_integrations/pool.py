@@ -36,6 +36,8 @@ class Job(Generic[T]):
 
     def run(self) -> None:
         """Do the work, and give the future its result or its exception."""
+        if not self.future.set_running_or_notify_cancel():
+            return
         try:
             result = self.work()
         except BaseException as error:  # noqa: BLE001  it belongs to whoever waits
@@ -86,13 +88,21 @@ class Pool:
             if self.waiting - free >= self.queue:
                 raise QueueFullError(f"{self.waiting} images wait to be worked on already")
             if self.idle <= self.waiting and self.threads < self.workers:
-                name = f"{self.name}-{self.threads + 1}"
-                threading.Thread(target=self.serve, name=name, daemon=True).start()
-                self.threads += 1
+                self.start_thread()
             self.push(job)
             self.waiting += 1
             self.condition.notify()
         return job
+
+    def start_thread(self) -> None:
+        name = f"{self.name}-{self.threads + 1}"
+        try:
+            threading.Thread(target=self.serve, name=name, daemon=True).start()
+        except RuntimeError as error:  # the host has no thread left; those that live go on
+            if not self.threads:
+                raise QueueFullError(str(error)) from error
+        else:
+            self.threads += 1
 
     def promote(self, job: Job[Any]) -> None:
         """Let a queued job go before those that nobody waits for."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from optidash_integrations.errors import ProcessorMissingError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from optidash_integrations.engine.probe import Probe
     from optidash_integrations.formats import Format
     from optidash_integrations.limits import Limits
@@ -119,12 +121,19 @@ def choose(name: str = "auto") -> Processor:
         return EngineProcessor()
     found = imported(name)
     if isinstance(found, type) or not isinstance(found, Processor):
-        found = found() if callable(found) else found
+        found = called(name, found) if callable(found) else found
     if not isinstance(found, Processor):
         raise SettingsError(
             [f'processor "{name}" lacks revision, formats, reads, probe or process']
         )
     return found
+
+
+def called(name: str, factory: Callable[[], object]) -> object:
+    try:
+        return factory()
+    except TypeError as error:
+        raise SettingsError([f'processor "{name}" can\'t be called: {error}']) from error
 
 
 def imported(path: str) -> object:

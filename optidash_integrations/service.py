@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 from cachetools import LRUCache
 
@@ -81,7 +81,6 @@ class Service:
         self.monotonic = monotonic
         self.processor = processor or choose(settings.processor)
         self.given_store = store
-        self.access = Access(settings, clock=clock)
         self.paths = Paths(settings.paths)
         self.public_paths = Paths(settings.public_paths)
         self.base = Operations.from_dict({"optimize": {"compression": settings.compression}})
@@ -93,6 +92,7 @@ class Service:
         INHERITED.append(getattr(self, "store", None))  # its connections must not be closed here
         self.store = self.given_store or Store.of(self.settings)
         self.workshop = Workshop(self.settings, self.processor, self.store, clock=self.monotonic)
+        self.access = Access(self.settings, clock=self.clock)
         self.waiters = threading.BoundedSemaphore(SYNC_WAITERS)
         self.lock = threading.Lock()
         self.held = 0
@@ -171,8 +171,12 @@ class Service:
         allowed = self.access.policy.decide(
             record.digest, wish.asked, signed=wish.signed, is_stored=lambda _: False
         )
-        if allowed == wish.asked or (yield from self.look_up(exact, record)) is not None:
+        if allowed == wish.asked:
             return exact
+        if self.settings.transforms == "bounded":
+            entry = yield from self.look_up(exact, record)
+            if entry is not None:
+                return exact
         return replace(self.chosen(wish, record, allowed), note=SNAPPED)
 
     def plain_choice(self, wish: Wish, record: SourceRecord) -> Choice:
@@ -228,13 +232,16 @@ class Service:
         return entry or self.store.get(refusal_key(record.digest, self.processor.revision))
 
     def opened(self, answer: Answer) -> Flow[Answer | None]:
-        """Open the file that an answer sends; None where it was evicted in the meantime."""
+        """Open the file that an answer sends; None where it is gone, or another one by now."""
         body = answer.body
         if not isinstance(body, FileBody) or body.file is not None:
             return answer
         try:
-            file = yield Do(lambda: body.path.open("rb"))
+            file: BinaryIO = yield Do(lambda: body.path.open("rb"))
         except OSError:
+            return None
+        if os.fstat(file.fileno()).st_size != body.total:
+            file.close()
             return None
         return replace(answer, body=replace(body, file=file))
 

@@ -74,15 +74,17 @@ def optimised(
     """Return an upload's optimised bytes, or its own where those are smaller.
 
     Without `operations` it keeps its size and, where it is one for the web, its format. Position
-    data is lost in every case. Raises `ImageError` where it is not an image within the limits;
-    any other failure gives the upload as it came.
+    data is lost, but for formats that can't be rid of it without decoding (a scan of several pages
+    is kept as it came, with a log line). Raises `ImageError` where it is not an image within the
+    limits; any other failure gives the upload as it came.
     """
     settings = service.settings
     asked = service.base | (operations or Operations())
     record: SourceRecord = yield Do(lambda: identify(data, service.processor, settings.limits))
     try:
         entry = None
-        if not has_more_pages(service, data):
+        several = yield Do(lambda: has_more_pages(service, data))
+        if not several:
             entry = yield from service.workshop.make_once(task(service, record, asked, name), data)
     except ImageError:
         raise
@@ -120,7 +122,8 @@ def made(entry: Entry, record: SourceRecord) -> Upload:
 def as_it_came(data: bytes, name: str) -> Upload | None:
     """Return an upload that is past the limits with its pixels untouched, without its position.
 
-    None where its format can't be rid of that without decoding it.
+    A format that can't be rid of it without decoding keeps it, with a log line. None where the
+    bytes are of no known format.
     """
     own = detect(data[:HEAD_BYTES])
     if own is None:

@@ -22,6 +22,7 @@ from optidash_integrations.errors import (
     OptidashError,
     OptionError,
     ProcessorError,
+    SourceChangedError,
 )
 from optidash_integrations.flows import Flow, Wait
 from optidash_integrations.formats import Format
@@ -204,13 +205,13 @@ class Workshop:
 
 
 def unchanged(path: Path, record: SourceRecord) -> bytes:
-    """Read a file that was hashed before; raises `BusyError` where it has changed since."""
+    """Read a file that was hashed before; raises `SourceChangedError` where it has changed."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BusyError(f"the source went away: {error.strerror}") from error
+        raise SourceChangedError(f"the source went away: {error.strerror}") from error
     if len(data) != record.bytes or digest_of(data) != record.digest:
-        raise BusyError("the source changed while it waited to be worked on")
+        raise SourceChangedError("the source changed while it waited to be worked on")
     return data
 
 

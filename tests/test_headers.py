@@ -151,8 +151,8 @@ def test_if_range_sends_the_whole_unless_the_copy_is_the_present_one(condition, 
 
 
 def test_a_range_of_a_file_names_the_part_of_the_file():
-    body = FileBody(Path("x"), 0, 100)
-    assert answer(ask(range="bytes=10-19"), body)[2] == FileBody(Path("x"), 10, 10)
+    body = FileBody(Path("x"), 0, 100, 100)
+    assert answer(ask(range="bytes=10-19"), body)[2] == FileBody(Path("x"), 10, 10, 100)
 
 
 def test_a_body_that_is_passed_on_as_it_comes_promises_no_ranges():

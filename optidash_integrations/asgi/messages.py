@@ -71,7 +71,7 @@ def request_of(scope: Scope) -> Request:
         method=scope["method"],
         path=scope["path"],
         query=scope.get("query_string", b"").decode("latin-1"),
-        headers=Fields(scope["headers"]),
+        headers=Fields(tuple(scope["headers"])),
         raw_path=(scope.get("raw_path") or b"").decode("latin-1").partition("?")[0],
     )
 
@@ -118,7 +118,7 @@ async def send_path(path: Path, send: Send) -> None:
     """Send a file's bytes as body messages, for a server that can't send it by its path."""
     with await asyncio.to_thread(open_file, path) as file:
         length = os.fstat(file.fileno()).st_size
-        await send_chunks(file, FileBody(path, 0, length), send)
+        await send_chunks(file, FileBody(path, 0, length, length), send)
 
 
 def open_file(path: Path) -> BinaryIO:

@@ -135,7 +135,7 @@ class Exchange:
         head = head_of(self.start)
         path = Path(message["path"]) if message["type"] == PATHSEND else None
         length = file_length(path) if path else self.body_length(message)
-        if length is None or not self.interception.fits(length):
+        if not self.interception.fits(length):
             await self.pass_on(message)
             return
         flow = self.interception.from_head(head, length, in_file=path is not None)
@@ -147,7 +147,7 @@ class Exchange:
         elif path is not None:
             await self.work(path, message)
         else:
-            self.chunks, self.expected = [], length
+            self.chunks, self.expected = [], length or 0
             await self.collect(message)
 
     def body_length(self, message: Message) -> int | None:

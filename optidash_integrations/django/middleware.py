@@ -62,16 +62,17 @@ class OptidashMiddleware:
     def call(self, request: HttpRequest) -> HttpResponseBase:
         interception = conf.service().intercept(request_of(request))
         response: HttpResponseBase
+        is_async = hasattr(request, "scope")  # sync middleware under ASGI
         if interception is None:
             response = self.get_response(request)
             return response
         try:
             early = self.run(interception.early()) if interception.public else None
             if early is not None:
-                return response_of(early)
+                return response_of(early, is_async=is_async)
             with hidden_headers(request, interception):
                 response = self.get_response(request)
-            outcome = Outcome(response)
+            outcome = Outcome(response, is_async=is_async)
             if self.run(looked_up(interception, outcome)):
                 data = outcome.path or read(response, outcome.length)
                 self.run(worked_on(interception, outcome, data))
@@ -139,7 +140,7 @@ class Outcome:
     def put(self, answer: Answer) -> None:
         """Put an answer in the place of the view's response."""
         if answer.body is INNER and self.path is not None:
-            answer = replace(answer, body=FileBody(self.path, 0, self.length))
+            answer = replace(answer, body=FileBody(self.path, 0, self.length, self.length))
         self.response = response_of(answer, self.response, is_async=self.is_async)
 
 
@@ -149,9 +150,9 @@ def looked_up(interception: Interception, outcome: Outcome) -> Flow[bool]:
         return False
     outcome.path = local_path(outcome.response)
     length = length_of(outcome.response, outcome.head, outcome.path)
-    if length is None or not interception.fits(length):
+    if not interception.fits(length):
         return False
-    outcome.length = length
+    outcome.length = length or 0
     in_file = outcome.path is not None
     verdict = yield from interception.from_head(outcome.head, length, in_file=in_file)
     if isinstance(verdict, Answer):

@@ -114,7 +114,7 @@ def is_image(file: File[Any]) -> bool:
         file.seek(0)
         head = file.read(HEAD_BYTES)
         file.seek(0)
-    except (OSError, ValueError):  # a pipe; what was not read is still in it
+    except (OSError, ValueError, AttributeError):  # a pipe; what was not read is still in it
         return False
     return isinstance(head, bytes) and detect(head) is not None
 

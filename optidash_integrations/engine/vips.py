@@ -7,7 +7,6 @@ of pyvips in it too.
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -29,6 +28,9 @@ MISSING = (
     'the embedded engine needs pyvips with libvips: pip install "optidash-integrations[engine]"'
 )
 
+# libvips' warnings of damaged files go nowhere; what matters comes as an error.
+os.environ.setdefault("VIPS_WARNING", "0")
+
 try:
     import pyvips
 except (ImportError, OSError) as error:
@@ -36,9 +38,9 @@ except (ImportError, OSError) as error:
 
 LOADERS = ("Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff")
 
-# At INFO pyvips logs a dozen lines an image; a level that the site has set stays.
-if pyvips.logger.level == logging.NOTSET:
-    pyvips.logger.setLevel(logging.WARNING)
+# pyvips takes libvips' log messages in Python. There a garbage collection may begin, let go of
+# another picture, and so make libvips log again: GLib ends the process where logging recurses.
+getattr(pyvips, "_remove_log_handler", bool)()
 
 pyvips.cache_set_max(0)
 pyvips.operation_block_set("VipsForeignLoad", True)

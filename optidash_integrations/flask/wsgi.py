@@ -71,15 +71,10 @@ class Middleware:
         if head is None or not interception.considers(head):
             return inner.passed_on(environ)
         length = inner.length(head)
-        if length is None or not interception.fits(length):
+        if not interception.fits(length):
             return inner.passed_on(environ)
-        in_file = inner.path is not None
-        verdict = guarded(service, interception.from_head(head, length, in_file=in_file))
-        if verdict is Verdict.BODY:
-            data = inner.path or inner.read(length)
-            if data is None:
-                return inner.passed_on(environ)
-            verdict = guarded(service, interception.from_body(head, data))
+        with inner.closing_on_error():
+            verdict = self.verdict(service, interception, inner, head, length)
         if not isinstance(verdict, Answer):
             return inner.passed_on(environ)
         if verdict.body is INNER:
@@ -87,6 +82,25 @@ class Middleware:
         blocks = sent(verdict, environ, start_response)  # opens its file before the app's vanishes
         inner.close()
         return blocks
+
+    def verdict(
+        self,
+        service: Service,
+        interception: Interception,
+        inner: Inner,
+        head: Head,
+        length: int | None,
+    ) -> Answer | Verdict:
+        path = inner.path
+        flow = interception.from_head(head, length, in_file=path is not None)
+        verdict: Answer | Verdict = guarded(service, flow)
+        if verdict is not Verdict.BODY:
+            return verdict
+        data = path or inner.read(length or 0)
+        if data is None or inner.head != head:  # not the body that the head promised
+            return Verdict.PASS
+        found: Answer | Verdict = guarded(service, interception.from_body(head, data))
+        return found
 
 
 def guarded(service: Service, flow: Flow[Any]) -> Any:
