@@ -24,7 +24,7 @@ STOP_SECONDS = 5
 UVICORN = ("uvicorn", "--host", HOST, "--log-level", "warning", "--port")
 GUNICORN = (
     "gunicorn",
-    "--threads=8",
+    "--threads=4",  # as many as may wait for first variants: the gallery's first visitor gets them
     "--log-level=warning",
     "--no-control-socket",
     "--bind",
