@@ -21,7 +21,7 @@ class Store:
     def __init__(self, memory: Cache, *lower: Cache) -> None:
         self.memory = memory
         self.tiers = TieredCache(memory, *lower)
-        self.has_lower = bool(lower)
+        self.lower = lower
 
     @classmethod
     def of(cls, settings: Settings) -> Store:
@@ -37,8 +37,12 @@ class Store:
         return cls(memory, disk)
 
     def quick(self, key: str) -> Entry | None:
-        """Look into memory."""
-        return self.memory.get(key)
+        """Look into memory; what is found there counts as used in the tiers below, too."""
+        entry = self.memory.get(key)
+        if entry is not None:
+            for tier in self.lower:
+                tier.touch(key)
+        return entry
 
     def get(self, key: str) -> Entry | None:
         """Look into all tiers; a hit in a lower one fills memory."""
