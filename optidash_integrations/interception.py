@@ -146,9 +146,11 @@ class Interception:
         `length` is that of the app's body in bytes; `in_file` says that it lies in a local file, so
         that no memory is held for it.
         """
-        if self.is_endpoints or length is None:
+        if self.is_endpoints:
             kept = [h for h in head.headers if h[0] != "set-cookie"]
             return Answer(head.status, kept, INNER)
+        if length is None:
+            return Verdict.PASS
         validator = self.validator(head)
         if self.public:
             self.service.disagree(self.name, unless=validator or None)
@@ -226,9 +228,10 @@ class Interception:
             )
         except (ImageError, SourceChangedError):
             return Verdict.PASS
-        except OptionError as error:  # these options do not fit this image
-            return (yield from self.without_options(head, record, data, body, error))
         except OptidashError as error:
+            if isinstance(error, OptionError) and self.wish.asked is not NOTHING_ASKED:
+                # These options do not fit this image.
+                return (yield from self.without_options(head, record, data, body, error))
             if self.service.settings.on_error == "raise":
                 raise
             return context.fallback(record, body, str(error))

@@ -89,7 +89,6 @@ class Service:
 
     def begin(self) -> None:
         """Make all that a process must not share with its parent; nothing starts before its use."""
-        INHERITED.append(getattr(self, "store", None))  # its connections must not be closed here
         self.store = self.given_store or Store.of(self.settings)
         self.workshop = Workshop(self.settings, self.processor, self.store, clock=self.monotonic)
         self.access = Access(self.settings, clock=self.clock)
@@ -309,6 +308,12 @@ class Service:
         if not known:
             logger.warning("served as it is: %s", line)
 
+    def pass_over(self, error: Exception) -> None:
+        """Log what failed while the inner answer goes through, or raise it in development."""
+        if isinstance(error, OptidashError) and self.settings.on_error == "raise":
+            raise error
+        logger.error("an image is passed on as it is", exc_info=error)
+
     def output_of(self, operations: Operations) -> Format | None:
         """Return the format that operations name, or None where they leave it open."""
         name = operations.output.format if operations.output else None
@@ -346,7 +351,7 @@ def service_for(settings: Settings) -> Service:
 
 SERVICES: dict[Settings, Service] = {}
 SERVICES_LOCK = threading.Lock()
-INHERITED: list[Store | None] = []
+INHERITED: list[Store] = []
 LIVING: weakref.WeakSet[Service] = weakref.WeakSet()
 
 
@@ -354,6 +359,7 @@ def begin_anew() -> None:
     global SERVICES_LOCK
     SERVICES_LOCK = threading.Lock()  # another thread of the parent may have held it
     for service in tuple(LIVING):
+        INHERITED.append(service.store)  # its connections must not be closed here
         service.begin()
 
 

@@ -563,3 +563,11 @@ def test_no_log_line_holds_a_control_character(site, caplog):
     site.get("/media/b.jpg", body=b"junk", head=[("content-type", "image/jpeg")])
     assert caplog.messages
     assert all(message.isprintable() for message in caplog.messages)
+
+
+@pytest.mark.parametrize("query", ["", "?w=20"])
+def test_a_processor_that_refuses_every_option_is_asked_no_more_than_twice(site, query):
+    site.processor.error = OptionError("output.format", "one of jpg, png", "avif")
+    answer = site.get(f"/media/a.jpg{query}")
+    assert answer.body == PHOTO
+    assert site.processor.calls <= 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,11 @@ from optidash_integrations.asgi.messages import (
     send_path,
     start_of,
 )
-from optidash_integrations.errors import OptidashError
 from optidash_integrations.exchange import INNER, Answer, Verdict
 from optidash_integrations.flows import Flow
 from optidash_integrations.interception import Interception, content_length
 from optidash_integrations.service import Service
 from optidash_integrations.variants import ImageData
-
-logger = logging.getLogger(__name__)
 
 
 class OptidashMiddleware:
@@ -82,10 +78,8 @@ async def guarded(service: Service, flow: Flow[Any]) -> Any:
     """Carry out a flow; whatever fails in it, the inner answer goes through."""
     try:
         return await service.run_async(flow)
-    except Exception as error:
-        if isinstance(error, OptidashError) and service.settings.on_error == "raise":
-            raise
-        logger.exception("an image is passed on as it is")
+    except Exception as error:  # noqa: BLE001  the visitor gets the original
+        service.pass_over(error)
         return Verdict.PASS
 
 

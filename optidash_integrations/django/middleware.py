@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,15 +23,11 @@ from optidash_integrations.django.facts import (
     response_of,
     with_body,
 )
-from optidash_integrations.errors import OptidashError
 from optidash_integrations.exchange import INNER, Answer, FileBody, Verdict
 from optidash_integrations.flows import Flow
 from optidash_integrations.interception import Interception
 from optidash_integrations.processors import choose
-from optidash_integrations.service import Service
 from optidash_integrations.variants import ImageData
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -106,7 +101,7 @@ class OptidashMiddleware:
         try:
             result: T = service.run(flow)
         except Exception as error:  # noqa: BLE001  the visitor gets the original
-            passed_over(service, error)
+            service.pass_over(error)
             return None
         return result
 
@@ -116,15 +111,9 @@ class OptidashMiddleware:
         try:
             result: T = await service.run_async(flow)
         except Exception as error:  # noqa: BLE001  the visitor gets the original
-            passed_over(service, error)
+            service.pass_over(error)
             return None
         return result
-
-
-def passed_over(service: Service, error: Exception) -> None:
-    if isinstance(error, OptidashError) and service.settings.on_error == "raise":
-        raise error
-    logger.error("an image is passed on as it is", exc_info=error)
 
 
 class Outcome:

@@ -6,7 +6,6 @@ of those: a private answer would look public.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from optidash_integrations.errors import OptidashError
 from optidash_integrations.exchange import INNER, Answer, FileBody, Head, Request, Verdict
 from optidash_integrations.flows import Flow
 from optidash_integrations.interception import Interception, content_length
@@ -25,8 +23,6 @@ from optidash_integrations.variants import ImageData
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 1024
 FILE_WRAPPER = "wsgi.file_wrapper"
@@ -107,10 +103,8 @@ def guarded(service: Service, flow: Flow[Any]) -> Any:
     """Carry out a flow; whatever fails in it, the inner answer goes through."""
     try:
         return service.run(flow)
-    except Exception as error:
-        if isinstance(error, OptidashError) and service.settings.on_error == "raise":
-            raise
-        logger.exception("an image is passed on as it is")
+    except Exception as error:  # noqa: BLE001  the visitor gets the original
+        service.pass_over(error)
         return Verdict.PASS
 
 
