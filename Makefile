@@ -16,9 +16,9 @@ SITES := example_sites
 # Tests that share a server or a wheel stay in one process.
 TOGETHER := -n 2 --dist loadgroup --max-worker-restart=0
 
-# Programs from Debian packages of the same name: chromium for tests of the galleries, wrk for
-# benchmarks. Without them these parts are left out, with a line that says so.
-PROGRAMS := chromium wrk
+# Programs from Debian packages of the same name: chromium for tests of the galleries,
+# redis-server for those of the shared cache, wrk for benchmarks. Without them these parts are left out, with a line that says so.
+PROGRAMS := chromium redis-server wrk
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types types42 tests tests42 bench clean programs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import sys
 import zlib
 from multiprocessing.queues import Queue
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from optidash_integrations.cache.disk import DiskCache
 from optidash_integrations.cache.entry import Entry
+from optidash_integrations.cache.shared import open_shared
 from tests.cache.conftest import key_of
 
 
@@ -59,6 +62,47 @@ def write_for_ever(folder: str) -> None:
         number = chance.randrange(60)
         disk.put(key_of(number), made(number, chance.randrange(5)))
         print("put", flush=True)
+
+
+def write_shared(url: str, seed: int, answers: Queue[tuple[int, int]]) -> None:
+    """Put entries into a shared tier at random."""
+    chance = random.Random(seed)
+    cache = open_shared(url)
+    for _ in range(150):
+        number = chance.randrange(60)
+        cache.put(key_of(number), made(number, chance.randrange(3)))
+    cache.close()
+    answers.put((0, 0))
+
+
+def read_shared(url: str, seed: int, answers: Queue[tuple[int, int]]) -> None:
+    """Read until enough was found; answer how much, and how many entries were not whole."""
+    chance = random.Random(seed)
+    cache = open_shared(url)
+    read = broken = 0
+    for _ in range(20_000):
+        entry = cache.get(key_of(chance.randrange(60)))
+        if entry is not None:
+            read += 1
+            broken += not is_whole(entry)
+        if read > 300:
+            break
+    cache.close()
+    answers.put((read, broken))
+
+
+def read_after_fork(url: str, answers: Queue[tuple[int, int]]) -> None:
+    """Use a tier, fork, and use it in the child; answer how many hits each of them had."""
+    cache = open_shared(url)
+    cache.put(key_of(0), made(0, 0))
+    hits = int(cache.get(key_of(0)) is not None)
+    with cache.medium.lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            os._exit(int(cache.get(key_of(0)) is not None))
+    status = os.waitpid(child, 0)[1]
+    answers.put((hits, os.waitstatus_to_exitcode(status)))
 
 
 if __name__ == "__main__":
