@@ -1,4 +1,6 @@
-"""The `optidash` command. click and rich come with the `engine` extra, so they may be missing."""
+"""The `optidash` command. click and rich come with the extras `engine` and `api`: they may be
+missing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,10 @@ from contextlib import suppress
 from io import TextIOWrapper
 
 NEEDED = frozenset({"click", "rich"})
-MISSING = 'the optidash command needs click and rich: pip install "optidash-integrations[engine]"'
+MISSING = (
+    "the optidash command needs click and rich: "
+    'pip install "optidash-integrations[engine]" or "optidash-integrations[api]"'
+)
 
 FAILED = 1
 INTERRUPTED = 130  # what shells say of a program that Ctrl-C has ended

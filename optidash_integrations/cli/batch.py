@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from optidash_integrations.cli.files import Original, printable
 from optidash_integrations.cli.targets import StoppedError, Targets, Writer
@@ -22,7 +22,12 @@ from optidash_integrations.processors import Processor
 from optidash_integrations.variants import Variant
 
 if TYPE_CHECKING:
-    from optidash_integrations.engine.probe import Probe
+    from optidash_integrations.probes import Probe
+
+T = TypeVar("T")
+
+
+ANIMATED = "it is animated"
 
 
 class Outcome(Enum):
@@ -45,6 +50,15 @@ class Result:
     source_format: Format | None = None
     format: Format | None = None
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An original that is worth working on: what its header says, and the result's format."""
+
+    original: Original
+    probe: Probe
+    output: Format
 
 
 @dataclass(frozen=True)
@@ -99,28 +113,52 @@ class Batch:
             pool.close()
 
     def result(self, original: Original) -> Result:
-        """Return what became of one original; whatever goes wrong with it is its own affair."""
+        """Return what became of one original."""
+        return self.guarded(original, lambda: self.optimised(original))
+
+    def guarded(self, original: Original, work: Callable[[], T]) -> T | Result:
+        """Return what work on an original gives; what goes wrong with it is its own affair."""
         try:
-            return self.optimised(original)
+            return work()
         except (OptidashError, OSError) as error:
-            return Result(original, Outcome.FAILED, why=sentence(error, original))
+            return failed(original, sentence(error, original))
         except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001  the others go on
-            return Result(
-                original, Outcome.FAILED, why=printable(f"{type(error).__name__}: {error}")
-            )
+            return failed(original, printable(f"{type(error).__name__}: {error}"))
 
     def optimised(self, original: Original) -> Result:
+        job = self.prepared(original)
+        if isinstance(job, Result):
+            return job
+        work = self.work
+        try:
+            variant = work.processor.process(
+                original.path, work.operations, job.output, work.limits
+            )
+        except AnimatedImageError:
+            return self.kept(original, job.probe, ANIMATED)
+        return self.made(job, variant)
+
+    def prepared(self, original: Original) -> Job | Result:
+        """Return what is to be done for an original, or why there is nothing; write nothing.
+
+        Raises as `Processor.probe` does.
+        """
         work, target = self.work, self.targets.of(original)
         if self.is_there(original, target):
             return skipped(original, target)
         probe = work.processor.probe(original.path, work.limits)
-        output = work.format_of(probe.format, alpha=probe.alpha)
-        try:
-            variant = work.processor.process(original.path, work.operations, output, work.limits)
-        except AnimatedImageError:
-            return self.kept(original, probe, "it is animated")
+        job = Job(original, probe, work.format_of(probe.format, alpha=probe.alpha))
+        if not probe.is_animated:
+            target = self.targets.of(original, job.output)
+            if self.is_there(original, target):
+                return skipped(original, target)
+        return job
+
+    def made(self, job: Job, variant: Variant) -> Result:
+        """Put a result in its place, or the original's own bytes where that is no worse."""
+        original, probe, output = job.original, job.probe, job.output
         if output is probe.format and not is_better(variant, probe):
             return self.kept(original, probe, "it would not be smaller")
         made = Result(
@@ -148,6 +186,10 @@ class Batch:
         if self.work.overwrite or self.targets.replaces(original, target):
             return False
         return target.exists()
+
+
+def failed(original: Original, why: str) -> Result:
+    return Result(original, Outcome.FAILED, why=why)
 
 
 def skipped(original: Original, target: Path) -> Result:

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
-import time
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from optidash_integrations import __version__, cli, settings
-from optidash_integrations.cli import report
-from optidash_integrations.cli.batch import Batch, Outcome, Result, Work
-from optidash_integrations.cli.files import Search, printable, search
-from optidash_integrations.cli.targets import Targets, WouldOverwriteError, Writer
-from optidash_integrations.errors import OptidashError, OptionError, SettingsError
-from optidash_integrations.formats import BY_NAME, Format
-from optidash_integrations.limits import Limits
-from optidash_integrations.operations import Operations
-from optidash_integrations.processors import Processor, choose
-from optidash_integrations.settings import Settings
+from optidash_integrations.bulk import DELAY
+from optidash_integrations.cli import account as accounts
+from optidash_integrations.cli import doctor
+from optidash_integrations.cli.files import printable, search
+from optidash_integrations.cli.tasks import (
+    MistakeError,
+    Task,
+    perform,
+    processor_for,
+    rehearse,
+    way_of,
+    work_for,
+)
+from optidash_integrations.errors import ApiError, OptidashError, SettingsError
 
 FORMATS = ("auto", "jpg", "png", "webp", "avif", "gif")
 COMPRESSIONS = ("lossless", "low", "medium", "high")
-
-
-class MistakeError(click.ClickException):
-    """What was asked for can't be done as it was said."""
-
-    exit_code = 2
 
 
 class Commands(click.Group):
@@ -97,7 +92,16 @@ def optidash() -> None:
     "-j",
     type=click.IntRange(1),
     metavar="N",
-    help="Files at a time.  [default: one a core]",
+    help="Files at a time.  [default: one a core, 16 with the API]",
+)
+@click.option(
+    "--delay",
+    type=float,
+    metavar="SECONDS",
+    help=f"With the API: the pause between two calls, 0 for none.  [default: {DELAY}]",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Only say what would be done; send and write nothing."
 )
 def optimize(
     paths: tuple[Path, ...],
@@ -110,6 +114,8 @@ def optimize(
     compression: str | None,
     quality: int | None,
     jobs: int | None,
+    delay: float | None,
+    dry_run: bool,
 ) -> None:
     """Optimise images: files, and all images in folders.
 
@@ -118,7 +124,10 @@ def optimize(
     format and size, and for an animated image, it is a copy of the original, metadata included.
     With --in-place, a result of another format lies beside its original, which stays.
 
-    Exits with 1 if any file failed.
+    With OPTIDASH_API_KEY or OPTIDASH_API_URL the API does the work. Where its rate limit is reached
+    the command waits.
+
+    Exits with 1 if any file failed, or with --dry-run if the calls are more than are left.
     """
     if bool(output) is in_place:
         raise MistakeError(
@@ -127,82 +136,66 @@ def optimize(
             else "say where results go: --output DIR, or --in-place to replace the originals"
         )
     chosen = settings.read({})
-    processor = choose(chosen.processor)
-    limits = limits_from(chosen)
+    upscale = False if width or height else None  # left to itself the API enlarges
     asked: dict[str, dict[str, object]] = {
-        "resize": {"width": width, "height": height},
+        "resize": {"width": width, "height": height, "upscale": upscale},
         "optimize": {"compression": compression or chosen.compression},
         "output": {"quality": quality},
     }
-    work = Work(
-        processor,
-        operations(asked, limits),
-        chosen_format(format_name, processor),
-        limits,
-        overwrite,
-    )
-    started = time.monotonic()
-    found = search(paths, processor.reads, output)
-    if not (found.originals or found.unreadable):
-        click.echo(f"No images that are read here in {', '.join(map(printable, paths))}.", err=True)
-    results = run(work, found, output, jobs or chosen.workers)
-    report.summarise(results, found.unread, time.monotonic() - started)
-    if found.unreadable or any(each.outcome is Outcome.FAILED for each in results):
+    with processor_for(chosen) as processor:
+        way = way_of(processor, chosen, delay)
+        work = work_for(processor, chosen, asked, format_name, overwrite=overwrite)
+        found = search(paths, processor.reads, output)
+        if not (found.originals or found.unreadable):
+            names = ", ".join(map(printable, paths))
+            click.echo(f"No images that are read here in {names}.", err=True)
+        task = Task(work, chosen, found, output, jobs or chosen.threads)
+        is_well = rehearse(task, way) if dry_run else perform(task, way)
+    if found.unreadable or not is_well:
         raise click.exceptions.Exit(cli.FAILED)
 
 
-def limits_from(chosen: Settings) -> Limits:
-    """Return the settings' limits, on a result's sides only those that the environment sets."""
-    named = {name.removeprefix(settings.PREFIX).lower() for name in os.environ}
-    sides = {"max_width", "max_height"} - named
-    return replace(chosen.limits, **dict.fromkeys(sides, chosen.max_pixels))
+@optidash.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def account(as_json: bool) -> None:
+    """Show the API account: its calls, its rate limit, and this month's budget.
 
-
-def operations(asked: dict[str, dict[str, object]], limits: Limits) -> Operations:
-    """Return the operations that options ask for. Raises MistakeError that names the option."""
-    given = {
-        name: {word: value for word, value in parameters.items() if value is not None}
-        for name, parameters in asked.items()
-    }
-    try:
-        return Operations.from_dict({k: v for k, v in given.items() if v}, limits=limits)
-    except OptionError as error:
-        option = error.name.rpartition(".")[2]
-        raise MistakeError(f"--{option} takes {error.expected}, not {error.got}") from error
-
-
-def chosen_format(name: str, processor: Processor) -> Format | None:
-    """Return the format of that name, None for auto.
-
-    Raises MistakeError for one that is not written here.
+    The key comes from OPTIDASH_API_KEY. Asking costs none of the account's calls.
     """
-    if name == "auto":
-        return None
-    if name not in processor.formats:
-        names = ", ".join(["auto", *sorted(processor.formats)])
-        raise MistakeError(f"--format takes one of {names} here, not {name}")
-    return BY_NAME[name]
+    chosen = settings.read({})
+    if not accounts.has_api(chosen):
+        raise MistakeError(accounts.NO_KEY)
+    with accounts.ledger_for(chosen) as ledger, accounts.client_for(chosen, ledger) as client:
+        try:
+            found = client.account()
+        except ApiError as error:
+            said = accounts.refusal(error, chosen)
+            raise click.ClickException(f"{client.config.api_url}: {said}") from error
+        facts = (found, client.rate_limit, accounts.budget_of(chosen, ledger))
+    if as_json:
+        click.echo(json.dumps(accounts.as_document(*facts), indent=2))
+    else:
+        click.echo("\n".join(accounts.lines(*facts)))
+        accounts.budget_note(chosen)
 
 
-def run(work: Work, found: Search, output: Path | None, jobs: int) -> Sequence[Result]:
-    """Do the work, tell of each file, and return the results in order."""
-    for error in found.unreadable:
-        report.complain(printable(str(error.filename)), error.strerror or str(error))
-    expected = {each: work.expected(each) for each in found.originals}
-    try:
-        targets = Targets(output, expected)
-    except WouldOverwriteError as error:
-        raise MistakeError(
-            f"results in --output would overwrite originals such as {error}: "
-            "choose another folder, or --in-place"
-        ) from error
-    results = []
-    batch = Batch(work, targets, Writer(durable=output is None))
-    with (
-        report.following(len(found.originals)) as (advance, tell),
-        closing(batch.run(found.originals, jobs, advance)) as coming,
-    ):
-        for each in coming:
-            tell(each)
-            results.append(each)
-    return results
+@optidash.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--offline", is_flag=True, help="Leave out what needs the network.")
+def examine(as_json: bool, offline: bool) -> None:
+    """Check settings, processor, API and cache, and say what to do where one is not well.
+
+    Settings come from the environment, not from a site's configuration. Nothing is written, but for
+    a file in the cache folder that is gone at once, and no image is sent.
+
+    Exits with 1 if a check failed.
+    """
+    findings = []
+    for name, finding in doctor.examined(os.environ, is_offline=offline):
+        findings.append((name, finding))
+        if not as_json:
+            doctor.show(name, finding)
+    if as_json:
+        click.echo(json.dumps(doctor.as_document(findings), indent=2))
+    if not doctor.is_well(findings):
+        raise click.exceptions.Exit(cli.FAILED)

@@ -82,7 +82,7 @@ def complain(name: str, why: str) -> None:
 def following(total: int) -> Iterator[tuple[Say, Say]]:
     """Give two functions: one for each result as it comes, one for each in order."""
     if not is_terminal():
-        yield (lambda result: None), say
+        yield ignore, say
         return
     console = Console(stderr=True, highlight=False)
     columns = (
@@ -104,12 +104,16 @@ def following(total: int) -> Iterator[tuple[Say, Say]]:
         yield advance, warn
 
 
-def say(result: Result) -> None:
-    """Print a line about a file, on stderr where it has failed."""
+def ignore(result: Result) -> None:
+    """Tell nothing."""
+
+
+def say(result: Result, words: str = "") -> None:
+    """Print a line about a file, on stderr where it has failed; `words` replace the usual ones."""
     if result.outcome is Outcome.FAILED:
         complain(result.original.name, result.why)
     else:
-        click.echo(line(result))
+        click.echo(words or line(result))
         sys.stdout.flush()
 
 
