@@ -52,7 +52,7 @@ async def upload(request: Request) -> Response:
         try:
             await optidash.save(photo, "uploads/")
         except OptidashError as error:
-            return gallery(request, error.public, error.status)
+            return gallery(request, error.public, error.public_status)
     return RedirectResponse("/#photos", status_code=303)
 
 

@@ -55,7 +55,7 @@ def upload() -> ResponseReturnValue:
     try:
         optidash.save(photo, "uploads/")
     except OptidashError as error:
-        return gallery(error.public), error.status
+        return gallery(error.public), error.public_status
     return redirect("/#photos", 303)
 
 

@@ -62,13 +62,13 @@ class Endpoint:
             except SourceChangedError:  # what was known of it is not true any more
                 return (yield from self.image(request, name, visitor))
         except OptionError as problem:
-            return error(problem.status, str(problem))
+            return error(problem.public_status, str(problem))
         except SourceNotFoundError as problem:
             logger.info("%s", problem)
-            return error(problem.status, problem.public)
+            return error(problem.public_status, problem.public)
         except OptidashError as problem:
             self.service.note(name, problem)
-            return error(problem.status, problem.public)
+            return error(problem.public_status, problem.public)
 
     def image(self, request: Request, name: str, visitor: object) -> Flow[Answer]:
         service = self.service
@@ -219,7 +219,7 @@ class Endpoint:
 
 def refusal_of(meta: Mapping[str, object]) -> ImageError:
     """Return the error that a stored note tells of, as it was raised."""
-    kinds = {kind.status: kind for kind in (ImageTooLargeError, UnsupportedImageError)}
+    kinds = {kind.public_status: kind for kind in (ImageTooLargeError, UnsupportedImageError)}
     status = meta.get("status")
     kind = kinds.get(status, BrokenImageError) if isinstance(status, int) else BrokenImageError
     return kind(str(meta.get("detail")))

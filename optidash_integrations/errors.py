@@ -14,27 +14,42 @@
     ├── ProcessorError   500  the processor is to blame
     │   ├── ProcessorMissingError  it is not installed
     │   └── ForkedTooLateError     it was started before this process was forked
-    └── BusyError        503  nobody is to blame, now is not the time
-        ├── SourceChangedError
-        ├── QueueFullError
-        └── DeadlineError
+    ├── BusyError        503  nobody is to blame, now is not the time
+    │   ├── SourceChangedError
+    │   ├── QueueFullError
+    │   ├── DeadlineError
+    │   └── CircuitOpenError       the API failed too often, and is left alone
+    └── ApiError              a call of the API came to nothing
+        ├── AuthenticationError      401, 403   (also a ProcessorError, as those below)
+        ├── QuotaExceededError       402
+        ├── InvalidOperationsError   400, 422
+        ├── RequestRefusedError      any other 4xx
+        ├── RejectedImageError       415        (also an UnsupportedImageError)
+        ├── RejectedSizeError        413        (also an ImageTooLargeError)
+        ├── RateLimitError           429        (also a BusyError)
+        ├── BudgetExceededError                 (also a BusyError)
+        ├── ApiUnavailableError                 (also a ProcessorError)
+        │   ├── ServerError          5xx
+        │   ├── ConnectionFailedError
+        │   │   └── ApiTimeoutError
+        │   └── DownloadError
+        └── ProtocolError                       (also a ProcessorError)
 
-Each class knows the status that an image endpoint answers and a sentence fit for strangers
-(`public`); the message is for the site's own log.
+Each class knows the status that an image endpoint answers (`public_status`) and a sentence fit for
+strangers (`public`); the message is for the site's own log. The statuses beside the `ApiError`s are
+those of the API's answer.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class OptidashError(Exception):
     """Anything this package raises on purpose."""
 
-    status = 500
+    public_status = 500
     public = "The image could not be prepared."
 
 
@@ -52,7 +67,7 @@ class OptionError(OptidashError, ValueError):
     `name` is its name as the caller wrote it, `expected` what is accepted, `got` what came.
     """
 
-    status = 422
+    public_status = 422
     public = "The image options are not valid."
 
     def __init__(self, name: str, expected: str, got: object) -> None:
@@ -65,20 +80,20 @@ class OptionError(OptidashError, ValueError):
 class QueryError(OptionError):
     """An image option in an address that is unknown or out of range."""
 
-    status = 400
+    public_status = 400
 
 
 class ImageError(OptidashError):
     """The source itself can't be processed; trying again would not help until it changes."""
 
-    status = 422
+    public_status = 422
     public = "The image could not be read."
 
 
 class UnsupportedImageError(ImageError):
     """Not an image, or of a type that this processor does not read or write."""
 
-    status = 415
+    public_status = 415
     public = "This type of image is not supported."
 
 
@@ -89,7 +104,7 @@ class AnimatedImageError(UnsupportedImageError):
 class ImageTooLargeError(ImageError):
     """More bytes, pixels or frames than the settings allow."""
 
-    status = 413
+    public_status = 413
     public = "The image is too large."
 
 
@@ -100,14 +115,14 @@ class BrokenImageError(ImageError):
 class SourceNotFoundError(OptidashError):
     """No image of this name."""
 
-    status = 404
+    public_status = 404
     public = "There is no such image."
 
 
 class AccessError(OptidashError):
     """The address is not signed, or its signature is wrong or expired."""
 
-    status = 403
+    public_status = 403
     public = "This address is not signed, or its signature is not valid."
 
 
@@ -126,7 +141,7 @@ class ForkedTooLateError(ProcessorError):
 class BusyError(OptidashError):
     """It can't be done now; later it may."""
 
-    status = 503
+    public_status = 503
     public = "The image is not ready yet."
 
 
@@ -140,6 +155,110 @@ class QueueFullError(BusyError):
 
 class DeadlineError(BusyError):
     """The result was not ready within the `deadline` setting."""
+
+
+class CircuitOpenError(BusyError):
+    """The API has failed too often lately, or asked to be left alone for a while."""
+
+
+class ApiError(OptidashError):
+    """A call of the API came to nothing.
+
+    `status` is the HTTP status of its answer, None where there was none; `request_id` the id that
+    it gave the call, or nothing; `message` its own words where it said any; `document` the whole
+    error document; `seconds` how long it wants to be left alone, None where it did not say.
+    `is_retryable` says whether the same call may do better later.
+    """
+
+    is_retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        request_id: str = "",
+        document: Mapping[str, object] | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.request_id = request_id
+        self.document = document
+        self.seconds = seconds
+
+
+class AuthenticationError(ApiError, ProcessorError):
+    """The key is missing, wrong, or not allowed to do this."""
+
+
+class QuotaExceededError(ApiError, ProcessorError):
+    """The account has no calls left."""
+
+
+class InvalidOperationsError(ApiError, ProcessorError):
+    """The API does not accept the operations, or could not read the image; it says which."""
+
+
+class RequestRefusedError(ApiError, ProcessorError):
+    """The API refused for another reason: no such address or webhook, a conflict."""
+
+
+class RejectedImageError(ApiError, UnsupportedImageError):
+    """The API does not read images of this type."""
+
+
+class RejectedSizeError(ApiError, ImageTooLargeError):
+    """The image is larger than the API takes."""
+
+
+class RateLimitError(ApiError, BusyError):
+    """Too many calls; `seconds` is when there may be more, None where nothing tells."""
+
+    is_retryable = True
+
+
+class BudgetExceededError(ApiError, BusyError):
+    """As many calls were made this month as `monthly_budget` allows."""
+
+
+class ApiUnavailableError(ApiError, ProcessorError):
+    """The API can't be reached, or fails; later it may not."""
+
+    is_retryable = True
+
+
+class ServerError(ApiUnavailableError):
+    """The API answered that it failed; after 500, 502, 503 and 504 it is worth another try."""
+
+    def __init__(self, message: str, *, status: int | None = None, **facts: Any) -> None:
+        super().__init__(message, status=status, **facts)
+        self.is_retryable = status in PASSING
+
+
+PASSING = frozenset({500, 502, 503, 504})
+
+
+class ConnectionFailedError(ApiUnavailableError):
+    """There was no connection, or it broke off. `sent` says whether the call may have arrived."""
+
+    def __init__(self, message: str, *, sent: bool = True, is_retryable: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.is_retryable = is_retryable
+
+
+class ApiTimeoutError(ConnectionFailedError):
+    """The API was silent for longer than `timeout`, or sent its answer too slowly."""
+
+
+class DownloadError(ApiUnavailableError):
+    """The image that came is not whole, or not the one that its metadata tell of."""
+
+
+class ProtocolError(ApiError, ProcessorError):
+    """The API's answer can't be understood, or is not what was asked for."""
 
 
 def shown(value: object, limit: int = 60) -> str:

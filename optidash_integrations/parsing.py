@@ -14,6 +14,8 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
+from optidash_integrations.addresses import checked_url, is_header_safe
+
 UNITS = {"": 1, "B": 1, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
@@ -65,18 +67,19 @@ def byte_size() -> Parser:
     return Parser("a number of bytes such as 52428800 or 50 MiB", parse)
 
 
-def seconds() -> Parser:
-    """Accept a time in seconds."""
+def seconds(*, above: float | None = None) -> Parser:
+    """Accept a time in seconds, 0 or more, or more than `above`."""
 
     def parse(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
         number = float(value)
-        if not math.isfinite(number) or number < 0:
+        if not math.isfinite(number) or number < 0 or (above is not None and number <= above):
             raise ValueError
         return number
 
-    return Parser("a number of seconds, 0 or more", parse)
+    bound = "0 or more" if above is None else f"more than {above:g}"
+    return Parser(f"a number of seconds, {bound}", parse)
 
 
 def text(takes: str) -> Parser:
@@ -88,6 +91,44 @@ def text(takes: str) -> Parser:
         return value.strip()
 
     return Parser(takes, parse)
+
+
+def address() -> Parser:
+    """Accept the address of an API: https, or http on this machine."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        checked_url(value.strip(), "api_url", allow_http=False)
+        return value.strip().rstrip("/")
+
+    return Parser("an address that begins with https:// (http:// on this machine)", parse)
+
+
+def api_key() -> Parser:
+    """Accept an API key; it goes into a header as it is."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or not is_header_safe(value.strip()):
+            raise ValueError
+        return value.strip()
+
+    return Parser("a key of printable ASCII characters", parse)
+
+
+SHARED_CACHES = ("redis://", "rediss://", "s3://", "gs://", "az://", "django://")
+
+
+def shared_cache() -> Parser:
+    """Accept the address of a cache that processes of several hosts share."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or not value.strip().lower().startswith(SHARED_CACHES):
+            raise ValueError
+        return value.strip()
+
+    schemes = ", ".join(SHARED_CACHES[:-1])
+    return Parser(f"an address that begins with {schemes} or {SHARED_CACHES[-1]}", parse)
 
 
 def choice(*choices: str, callables: bool = False) -> Parser:

@@ -79,7 +79,7 @@ class Service:
         self.settings = settings
         self.clock = clock
         self.monotonic = monotonic
-        self.processor = processor or choose(settings.processor)
+        self.processor = processor or choose(settings)
         self.given_store = store
         self.paths = Paths(settings.paths)
         self.public_paths = Paths(settings.public_paths)
@@ -105,6 +105,9 @@ class Service:
         self.workshop.close()
         if self.io is not None:
             self.io.shutdown(wait=False, cancel_futures=True)
+        close = getattr(self.processor, "close", None)
+        if close is not None:
+            close()
 
     @cached_property
     def reads(self) -> frozenset[str]:
@@ -246,7 +249,7 @@ class Service:
 
     def remember_refusal(self, name: str, validator: str, error: OptidashError) -> None:
         """Keep the note that a name's present bytes are not an image to work on."""
-        meta = {"kind": "refused", "status": error.status, "detail": str(error)}
+        meta = {"kind": "refused", "status": error.public_status, "detail": str(error)}
         self.store.put(record_key(name, validator), Entry(meta))
 
     # Public paths

@@ -12,11 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from optidash_integrations.addresses import without_secrets
 from optidash_integrations.errors import SettingsError, shown
 from optidash_integrations.formats import BY_NAME, Format
 from optidash_integrations.limits import MIB, Limits
 from optidash_integrations.parsing import (
     Parser,
+    address,
+    api_key,
     byte_size,
     choice,
     format_names,
@@ -25,6 +28,7 @@ from optidash_integrations.parsing import (
     path,
     prefixes,
     seconds,
+    shared_cache,
     text,
     whole,
     widths,
@@ -38,6 +42,8 @@ PREFIX = "OPTIDASH_"
 NOT_SETTINGS = frozenset({"OPTIDASH_CORPUS"})
 
 DEFAULT_WIDTHS = (320, 384, 448, 512, 576, 672, 768, 896, 1024, 1152, 1280, 1536, 1920, 2560)
+
+API_WORKERS = 16
 
 VERSIONED = "public, max-age=31536000, immutable"
 MUTABLE = "public, max-age=3600, stale-while-revalidate=86400"
@@ -67,7 +73,9 @@ class Settings:
     `SettingsError` with all problems at once. The names and their meaning are in the README.
     """
 
-    processor: str = setting("auto", text("auto, engine or a dotted path"))
+    api_key: str | None = setting(None, optional(api_key()), secret=True)
+    api_url: str | None = setting(None, optional(address()))
+    processor: str = setting("auto", text("auto, api, engine or a dotted path"))
     formats: tuple[str, ...] = setting(("avif", "webp"), format_names("avif", "webp"))
     compression: str = setting("medium", choice("lossless", "low", "medium", "high"))
     widths: tuple[int, ...] = setting(DEFAULT_WIDTHS, widths())
@@ -81,7 +89,7 @@ class Settings:
     public_paths: tuple[str, ...] = setting((), prefixes())
     fresh_for: float = setting(60.0, seconds())
     deadline: float | None = setting(5.0, optional(seconds()))
-    workers: int = setting(os.cpu_count() or 1, whole(1))
+    workers: int | None = setting(None, optional(whole(1)))
     queue: int = setting(64, whole(1))
     max_input_bytes: int = setting(50 * MIB, byte_size())
     max_pixels: int = setting(50_000_000, whole(1))
@@ -91,8 +99,12 @@ class Settings:
     cache_dir: Path | None = setting(default_cache_dir(), optional(path()))
     cache_bytes: int = setting(1024 * MIB, byte_size())
     memory_bytes: int = setting(64 * MIB, byte_size())
+    cache_url: str | None = setting(None, optional(shared_cache()), secret=True)
     cache_control: str | None = setting(None, optional(text("a Cache-Control value")))
     on_error: str = setting("original", choice("original", "raise"))
+    timeout: float = setting(30.0, seconds(above=0.0))
+    retries: int = setting(3, whole(0, 10))
+    monthly_budget: int | None = setting(None, optional(whole(0)))
 
     def __post_init__(self) -> None:
         problems = []
@@ -114,6 +126,16 @@ class Settings:
         )
 
     @cached_property
+    def threads(self) -> int:
+        """How many images are worked on at a time: `workers`, else as fits the processor."""
+        if self.workers is not None:
+            return self.workers
+        uses_api = self.processor == "api" or (
+            self.processor == "auto" and bool(self.api_key or self.api_url)
+        )
+        return API_WORKERS if uses_api else os.cpu_count() or 1
+
+    @cached_property
     def offered(self) -> tuple[Format, ...]:
         """The formats that negotiation offers, best first."""
         return tuple(BY_NAME[name] for name in self.formats)
@@ -124,8 +146,13 @@ SPECS = {spec.name: spec for spec in fields(Settings)}
 
 def complaint(name: str, spec: Any, value: object) -> str:
     """Return one sentence: the setting, what it takes and what it got; never a secret."""
-    got = shown(value) if spec.repr else "the value given"
+    got = shown(printable(value)) if spec.repr else "the value given"
     return f"{name} takes {spec.metadata['parser'].takes}, not {got}"
+
+
+def printable(value: object) -> object:
+    """Return a value for a message: an address without the password that may be in it."""
+    return without_secrets(value) if isinstance(value, str) and "://" in value else value
 
 
 @dataclass(frozen=True, slots=True)

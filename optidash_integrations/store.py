@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from optidash_integrations.cache.disk import CacheUnavailableError, DiskCache
 from optidash_integrations.cache.entry import Cache, Entry
 from optidash_integrations.cache.memory import MemoryCache
+from optidash_integrations.cache.shared import open_shared
 from optidash_integrations.cache.tiered import TieredCache
 from optidash_integrations.records import SourceRecord, record_key
 from optidash_integrations.settings import Settings
@@ -25,16 +26,20 @@ class Store:
 
     @classmethod
     def of(cls, settings: Settings) -> Store:
-        """Open the tiers; a folder that can't be written leaves memory alone, and a log line."""
-        memory = MemoryCache(settings.memory_bytes)
-        if settings.cache_dir is None or not settings.cache_bytes:
-            return cls(memory)
-        try:
-            disk = DiskCache(settings.cache_dir, settings.cache_bytes)
-        except CacheUnavailableError as error:
-            logger.warning("%s; images are cached in memory only", error)
-            return cls(memory)
-        return cls(memory, disk)
+        """Open the tiers; a folder that can't be written is left out, with a log line.
+
+        Raises SettingsError for a shared tier that can't be opened.
+        """
+        lower: list[Cache] = []
+        if settings.cache_dir is not None and settings.cache_bytes:
+            try:
+                lower.append(DiskCache(settings.cache_dir, settings.cache_bytes))
+            except CacheUnavailableError as error:
+                kept = "in memory only" if settings.cache_url is None else "not on disk"
+                logger.warning("%s; images are cached %s", error, kept)
+        if settings.cache_url is not None:
+            lower.append(open_shared(settings.cache_url))
+        return cls(MemoryCache(settings.memory_bytes), *lower)
 
     def quick(self, key: str) -> Entry | None:
         """Look into memory; what is found there counts as used in the tiers below, too."""

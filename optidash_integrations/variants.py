@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,18 +13,61 @@ ImageData = bytes | Path
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What is known of a source and its result.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """What is said of an image, in the fields of the API's JSON answer.
 
-    `input` and `output` hold the fields of the API's JSON answer (`name`, `format`, `width`,
-    `height`, `bytes` and so on; a field that does not apply is None); `raw` is the whole document.
+    A field that does not apply, or is not known, is None. Width and height are in pixels, `depth`
+    in bits a pixel; `sha1` is that of the file's bytes, in hex. `url` is where a result lies.
     """
 
+    url: str | None = None
+    name: str | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    colorspace: str | None = None
+    interlaced: bool | None = None
+    sampling: str | None = None
+    depth: int | None = None
+    quality: int | None = None
+    bytes: int | None = None
+    sha1: str | None = None
+
+    @classmethod
+    def from_dict(cls, document: object) -> ImageInfo:
+        """Read an object of the JSON answer; what is missing or of another type becomes None."""
+        if not isinstance(document, Mapping):
+            return cls()
+        known = {name: document.get(name) for name in FIELD_TYPES}
+        return cls(**{n: v for n, v in known.items() if type(v) is FIELD_TYPES[n]})  # type: ignore[arg-type]
+
+
+FIELD_TYPES = {"interlaced": bool} | {
+    name: int if name in ("width", "height", "depth", "quality", "bytes") else str
+    for name in (f.name for f in fields(ImageInfo))
+    if name != "interlaced"
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is known of a source and its result; `raw` is the API's whole document."""
+
     id: str = ""
-    input: Mapping[str, object] = field(default_factory=lambda: NOTHING)
-    output: Mapping[str, object] = field(default_factory=lambda: NOTHING)
+    input: ImageInfo = field(default_factory=ImageInfo)
+    output: ImageInfo = field(default_factory=ImageInfo)
     raw: Mapping[str, object] = field(default_factory=lambda: NOTHING)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, object]) -> Metadata:
+        """Read the API's document; what it lacks stays empty."""
+        return cls(
+            str(document.get("id") or ""),
+            ImageInfo.from_dict(document.get("input")),
+            ImageInfo.from_dict(document.get("output")),
+            MappingProxyType(dict(document)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Workshop:
         self.processor = processor
         self.store = store
         self.clock = clock
-        self.pool = Pool(settings.workers, settings.queue, clock=clock)
+        self.pool = Pool(settings.threads, settings.queue, clock=clock)
         self.lock = threading.Lock()
         self.jobs: dict[str, Job[Entry]] = {}
         self.resting: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
@@ -175,7 +175,7 @@ class Workshop:
     def refuse(self, task: Task, error: ImageError) -> None:
         """Remember that the source is to blame, until its bytes or the processor change."""
         logger.warning("%s is left as it is: %s", task.name, error)
-        meta = {"kind": "refused", "status": error.status, "detail": str(error)}
+        meta = {"kind": "refused", "status": error.public_status, "detail": str(error)}
         key = refusal_key(task.record.digest, self.processor.revision)
         self.store.put(key, Entry(meta, source=task.record.digest))
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from optidash_integrations.processors import Processor
+from tests.api.server import ApiServer
 from tests.sites import FRAMEWORKS, site_class
 from tests.sites.base import SIGNING_KEY, Clock, Plan, Site
 from tests.sites.inner import Route, Routes
@@ -50,13 +51,37 @@ def site_maker(tmp_path: Path) -> Iterator[Callable[..., Site]]:
         yield make
 
 
-@pytest.fixture(params=tuple(FRAMEWORKS))
+@pytest.fixture(scope="session")
+def healthy_api() -> Iterator[ApiServer]:
+    """Give a server that speaks as the image API does, over the embedded engine."""
+    with ApiServer() as server:
+        yield server
+
+
+PROCESSORS = ("engine", "api")
+
+
+def sites_of(*kinds: str) -> list[Any]:
+    """Return the parameters of `make_site` for some frameworks, with each processor."""
+    return [
+        pytest.param((kind, name), id=f"{kind}-{name}") for name in PROCESSORS for kind in kinds
+    ]
+
+
+@pytest.fixture(params=sites_of(*FRAMEWORKS))
 def make_site(request: pytest.FixtureRequest, site_maker: Callable[..., Site]) -> MakeSite:
-    """Give a function that makes a site with these routes and settings, on each framework."""
-    pytest.importorskip(FRAMEWORKS[request.param])
+    """Give a function that makes a site with these routes and settings, on each framework, with
+    each processor.
+    """
+    kind, processor = request.param
+    pytest.importorskip(FRAMEWORKS[kind])
+    chosen: dict[str, Any] = {}
+    if processor == "api":
+        server = request.getfixturevalue("healthy_api")
+        chosen = {"api_key": server.key, "api_url": server.url}
 
     def make(routes: Routes | None = None, **more: Any) -> Site:
-        return site_maker(request.param, routes, **more)
+        return site_maker(kind, routes, **chosen | more)
 
     return make
 

@@ -190,7 +190,7 @@ def test_a_wrong_document_is_one_sentence(document: dict[str, object], sentence:
         read(document)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert caught.value.status == 422
+    assert caught.value.public_status == 422
 
 
 def test_sides_are_bounded_by_the_limits_given() -> None:
@@ -275,7 +275,7 @@ def test_a_wrong_query_is_one_sentence_with_its_own_words(text: str, sentence: s
     with pytest.raises(QueryError) as caught:
         query(text)
     assert sentence in str(caught.value)
-    assert caught.value.status == 400
+    assert caught.value.public_status == 400
 
 
 def test_without_aliases_only_canonical_names_count() -> None:

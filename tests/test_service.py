@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from optidash_integrations.cache.memory import MemoryCache
-from optidash_integrations.engine.probe import Probe
 from optidash_integrations.errors import BrokenImageError, OptionError, ProcessorError
 from optidash_integrations.exchange import INNER, Answer, Head, Request, Verdict
 from optidash_integrations.formats import AVIF, BY_NAME, JPEG
+from optidash_integrations.probes import Probe
 from optidash_integrations.service import Service, service_for
 from optidash_integrations.settings import Settings
 from optidash_integrations.store import Store

@@ -96,7 +96,7 @@ def test_an_async_rule_of_access_is_refused():
     assert "not async" in problems({"access": rule}, environ={})[0]
 
 
-@pytest.mark.parametrize("name", ["api_key", "cache_url", "remote_hosts", "rate_limit"])
+@pytest.mark.parametrize("name", ["remote_hosts", "rate_limit", "read_only"])
 def test_a_setting_that_nothing_reads_is_refused_as_unknown(name):
     assert "is not a setting" in problems({name: "x"}, environ={})[0]
 
@@ -118,7 +118,36 @@ def test_an_unknown_name_in_the_environment_is_a_log_line(caplog):
     assert "OPTIDASH_COLOUR" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("api_key", "kéy"),
+        ("api_key", "two\nlines"),
+        ("api_url", "http://api.example/1.0"),
+        ("api_url", "https://user:hush@api.example/1.0"),
+        ("api_url", "api.example"),
+        ("cache_url", "mysql://hush@host"),
+        ("cache_url", "redis"),
+        ("timeout", 0),
+        ("retries", -1),
+        ("monthly_budget", -1),
+        ("monthly_budget", "many"),
+    ],
+)
+def test_a_wrong_setting_of_the_api_is_told_without_secrets(name, wrong):
+    [sentence] = problems({name: wrong}, environ={})
+    assert sentence.startswith(f"{name} takes ")
+    assert "hush" not in sentence
+
+
+def test_the_api_has_more_workers_than_there_are_cores():
+    assert Settings(api_key="a-key").threads == 16
+    assert Settings(api_key="a-key", processor="engine").threads == Settings().threads
+    assert Settings(api_key="a-key", workers=3).threads == 3
+
+
 def test_secrets_show_in_no_repr_and_no_message():
+    assert "hush" not in repr(Settings(api_key="hush", cache_url="redis://:hush@host"))
     assert "hush" not in repr(Settings(signing_keys=["hush"]))
     assert "hush" not in problems({"signing_keys": {"hush": 1}.values()}, environ={})[0]
 
@@ -136,12 +165,15 @@ def test_every_setting_has_a_parser_with_words():
     assert all(spec.metadata["parser"].takes for spec in SPECS.values())
 
 
+DERIVED = {"workers": "threads"}
+
+
 @pytest.mark.parametrize("name", SPECS)
 def test_every_setting_is_read_somewhere(name):
     package = Path(__file__).parents[1] / "optidash_integrations"
     modules = [p for p in package.rglob("*.py") if p.name != "settings.py"]
     sources = [p.read_text(encoding="utf-8") for p in modules]
-    derived = "limits" if name in Limits.__dataclass_fields__ else name
+    derived = "limits" if name in Limits.__dataclass_fields__ else DERIVED.get(name, name)
     assert any(f"settings.{derived}" in text or f"settings.{name}" in text for text in sources), (
         name
     )

@@ -35,7 +35,7 @@ class Optidash(DirectoryImages):
 
     def __init__(self, **settings: Any) -> None:
         self.settings: Settings = read(settings)
-        choose(self.settings.processor)  # a wrong one is an error now, not at the first request
+        choose(self.settings)  # a wrong one is an error now, not at the first request
 
     @cached_property
     def service(self) -> Service:

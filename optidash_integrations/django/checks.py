@@ -47,7 +47,8 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 def unusable_processor() -> list[CheckMessage]:
     """Report a processor that is not there, or does not start."""
     try:
-        _ = choose(conf.current().processor).formats
+        processor = choose(conf.current())
+        _ = processor.formats, processor.reads
     except OptidashError as error:
         return [Error(str(error), id="optidash.E006")]
     return []

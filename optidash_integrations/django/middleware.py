@@ -44,7 +44,7 @@ class OptidashMiddleware:
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        choose(conf.current().processor)  # what is wrong shows when the project starts
+        choose(conf.current())  # what is wrong shows when the project starts
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:

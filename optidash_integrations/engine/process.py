@@ -26,13 +26,13 @@ from optidash_integrations.errors import (
     OptionError,
     SourceNotFoundError,
 )
-from optidash_integrations.variants import Metadata, Variant
+from optidash_integrations.variants import ImageInfo, Metadata, Variant
 
 if TYPE_CHECKING:
-    from optidash_integrations.engine.probe import Probe
     from optidash_integrations.formats import Format
     from optidash_integrations.limits import Limits
     from optidash_integrations.operations import Operations
+    from optidash_integrations.probes import Probe
     from optidash_integrations.variants import ImageData
 
 RECIPE = 1
@@ -154,5 +154,8 @@ def job_of(operations: Operations, data: bytes, probe: Probe, plan: Plan, recipe
 def variant(data: bytes, content: bytes, recipe: Recipe) -> Variant:
     """Return the result with what is known of it and of its source."""
     made = describe(content, recipe.quality)
-    metadata = Metadata(input=describe(data).fields(), output=made.fields())
+    metadata = Metadata(
+        input=ImageInfo.from_dict(describe(data).fields()),
+        output=ImageInfo.from_dict(made.fields()),
+    )
     return Variant(content, recipe.format.media_type, made.width, made.height, metadata)

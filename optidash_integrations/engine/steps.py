@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from optidash_integrations.colours import Colour
     from optidash_integrations.engine.plan import Plan
-    from optidash_integrations.engine.probe import Probe
+    from optidash_integrations.probes import Probe
 
 WHITE: Colour = (255, 255, 255, 255)
 CLEAR: Colour = (255, 255, 255, 0)

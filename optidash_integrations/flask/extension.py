@@ -40,7 +40,7 @@ class State(DirectoryImages):
         settings = read(self.given, spelling=FLASK)
         if settings.directory is not None:
             settings = replace(settings, directory=Path(app.root_path) / settings.directory)
-        choose(settings.processor)  # a wrong one is an error now, not at the first request
+        choose(settings)  # a wrong one is an error now, not at the first request
         self.settings = settings
         self.lock = Lock()
         self.made: Service | None = None

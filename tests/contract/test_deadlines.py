@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from optidash_integrations.errors import BrokenImageError, ProcessorError
-from tests.conftest import MakeSite
+from tests.conftest import MakeSite, sites_of
 from tests.sites.base import Clock, Reply, Site
 from tests.sites.inner import Route
 from tests.sites.photos import CHROME, WEBP_ONLY, photo
@@ -136,7 +136,7 @@ def test_a_hit_does_not_wait_behind_an_encode(make_site: MakeSite) -> None:
     assert waiting.result(30).type == "image/avif"
 
 
-@pytest.mark.parametrize("make_site", ["django", "flask"], indirect=True)
+@pytest.mark.parametrize("make_site", sites_of("django", "flask"), indirect=True)
 def test_in_threads_four_wait_at_a_time(make_site: MakeSite, processor: HandProcessor) -> None:
     site = make_site({f"/{n}.jpg": Route(photo(seed=n)) for n in range(5)}, processor=processor)
     waiting = [site.begin(f"/{n}.jpg", CHROME) for n in range(4)]

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from tests.conftest import MakeSite
+from tests.conftest import MakeSite, sites_of
 from tests.sites.base import Reply, Site
 from tests.sites.inner import Route, Stream
 from tests.sites.photos import CHROME, photo
@@ -260,7 +260,7 @@ def test_a_file_that_the_app_sends_is_optimised(make_site: MakeSite) -> None:
 
 
 # Django itself warns of files under ASGI.
-@pytest.mark.parametrize("make_site", ["django", "flask", "asgi"], indirect=True)
+@pytest.mark.parametrize("make_site", sites_of("django", "flask", "asgi"), indirect=True)
 def test_a_file_that_is_no_image_goes_out_whole(make_site: MakeSite) -> None:
     site = make_site()
     site.inner.routes["/notes.jpg"] = Route(site.keep("notes.txt", b"notes\n" * 99), "text/plain")

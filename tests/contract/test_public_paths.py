@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import MakeSite
+from tests.conftest import MakeSite, sites_of
 from tests.sites.base import Clock, Site
 from tests.sites.inner import Route
 from tests.sites.photos import CHROME, WEBP_ONLY, photo
@@ -95,7 +95,7 @@ def test_an_error_of_the_app_drops_nothing(public: Site, clock: Clock) -> None:
 
 
 # A call out of a call would block an event loop.
-@pytest.mark.parametrize("make_site", ["django", "flask"], indirect=True)
+@pytest.mark.parametrize("make_site", sites_of("django", "flask"), indirect=True)
 def test_while_one_asks_again_the_others_still_get_it(public: Site, clock: Clock) -> None:
     public.get(PHOTO, CHROME)
     during = []

@@ -9,7 +9,8 @@ from PIL import Image
 
 from optidash_integrations.errors import ImageError, ProcessorError
 from optidash_integrations.operations import Operations
-from tests.conftest import MakeSite
+from optidash_integrations.processors import ApiProcessor
+from tests.conftest import MakeSite, sites_of
 from tests.sites.base import Site
 from tests.sites.photos import (
     animation,
@@ -142,7 +143,9 @@ def test_what_is_no_image_is_refused_by_helpers_and_stored_whole_by_storages(
     site: Site, what: str
 ) -> None:
     data = NO_IMAGES[what]
-    if stores_what_it_gets(site):
+    # The API's answer does not tell whether the image or the operations are to blame.
+    unsure = what == "half an image" and isinstance(site.service.processor, ApiProcessor)
+    if stores_what_it_gets(site) or unsure:
         assert saved(site, "notes.jpg", data) == data
         return
     with pytest.raises(ImageError):
@@ -185,7 +188,7 @@ def test_no_half_file_is_left(site: Site) -> None:
 
 
 # Django cleans names by itself, before a storage sees them.
-@pytest.mark.parametrize("make_site", ["flask", "asgi"], indirect=True)
+@pytest.mark.parametrize("make_site", sites_of("flask", "asgi"), indirect=True)
 @pytest.mark.parametrize(
     "name",
     [

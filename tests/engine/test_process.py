@@ -22,7 +22,7 @@ from optidash_integrations.errors import (
 from optidash_integrations.formats import Format
 from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
-from optidash_integrations.variants import Variant
+from optidash_integrations.variants import ImageInfo, Variant
 
 from .pictures import (
     BLUE,
@@ -327,27 +327,25 @@ def test_the_metadata_of_source_and_result_are_told() -> None:
     source = turned(6)
     variant = made(source, {"resize": {"width": 40}})
     told = variant.metadata
-    assert told.input == {
-        "name": None,
-        "format": "JPEG",
-        "width": 80,
-        "height": 40,
-        "colorspace": "YCbCr",
-        "interlaced": False,
-        "sampling": "4:4:4",
-        "depth": 24,
-        "quality": None,
-        "bytes": len(source),
-        "sha1": hashlib.sha1(source).hexdigest(),
-    }
-    assert told.output["sampling"] == "4:2:0"
-    assert told.output["interlaced"] is True
-    assert told.output["quality"] == 80
-    assert (told.output["width"], told.output["height"]) == (40, 20)
-    assert told.output["sha1"] == hashlib.sha1(variant.content).hexdigest()
+    assert told.input == ImageInfo(
+        format="JPEG",
+        width=80,
+        height=40,
+        colorspace="YCbCr",
+        interlaced=False,
+        sampling="4:4:4",
+        depth=24,
+        bytes=len(source),
+        sha1=hashlib.sha1(source).hexdigest(),
+    )
+    assert told.output.sampling == "4:2:0"
+    assert told.output.interlaced is True
+    assert told.output.quality == 80
+    assert (told.output.width, told.output.height) == (40, 20)
+    assert told.output.sha1 == hashlib.sha1(variant.content).hexdigest()
     png = made(encoded(quarters()), {}, formats.PNG).metadata.output
-    assert (png["colorspace"], png["depth"], png["quality"]) == ("sRGB", 24, None)
-    assert png["sampling"] is None
+    assert (png.colorspace, png.depth, png.quality) == ("sRGB", 24, None)
+    assert png.sampling is None
 
 
 def test_a_file_is_processed_under_its_own_name(tmp_path: Path) -> None:

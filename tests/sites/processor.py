@@ -6,10 +6,11 @@ import hashlib
 from pathlib import Path
 from threading import Event, Lock
 
-from optidash_integrations.engine.probe import Probe, probe
+from optidash_integrations.engine.probe import probe
 from optidash_integrations.formats import AVIF, GIF, JPEG, PNG, TIFF, WEBP, Format
 from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
+from optidash_integrations.probes import Probe
 from optidash_integrations.variants import ImageData, Variant
 
 

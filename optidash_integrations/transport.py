@@ -1,0 +1,373 @@
+"""The only importer of httpx: requests are sent, answers are read piece by piece and checked.
+
+httpx's transports are used without its clients, which would write every address to a log, keys in
+it included, follow redirects and decode what nobody asked them to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore
+import httpx
+
+from optidash_integrations.addresses import is_loopback
+from optidash_integrations.calls import Call, Config, Reply
+from optidash_integrations.errors import (
+    ApiError,
+    ApiTimeoutError,
+    ConnectionFailedError,
+    OptionError,
+    ProtocolError,
+)
+from optidash_integrations.guard import RefusedAddressError, checked_addresses
+from optidash_integrations.payload import Arrival
+
+Destination = Callable[[Call, int, Mapping[str, str]], Arrival | None]
+Verify = ssl.SSLContext | str | bool
+
+MOST_JSON = 8 * 1024 * 1024
+MOST_ERROR = 64 * 1024
+SLOWEST = 16 * 1024
+"""Bytes a second; an answer that comes more slowly, `timeout` seconds aside, is given up."""
+
+KEEPALIVE_SECONDS = 15.0
+DISCONNECTED = ("disconnected", "closed connection", "incomplete")
+
+
+class Wire:
+    """What the sync and the async transport have in common."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        proxy: str | None = None,
+        verify: Verify = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.proxy = proxy
+        self.verify = verify
+        self.clock = clock
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.lines: dict[bool, Any] = {}
+
+    def options(self, *, foreign: bool) -> dict[str, Any]:
+        """Return what httpx's transports are made with."""
+        limits = httpx.Limits(
+            max_connections=self.config.concurrency,
+            max_keepalive_connections=self.config.concurrency,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+        )
+        proxy = self.proxy or (None if foreign else proxy_for(self.config.api_url))
+        return {"verify": self.context, "trust_env": False, "limits": limits, "proxy": proxy}
+
+    @property
+    def context(self) -> ssl.SSLContext | bool:
+        """The certificates to trust."""
+        if isinstance(self.verify, str):
+            return ssl.create_default_context(cafile=self.verify)
+        return self.verify
+
+    @property
+    def allowed(self) -> Collection[str]:
+        """Hosts that a result may lie on although they are not on the public internet."""
+        own = urlsplit(self.config.api_url).hostname or ""
+        return {own.lower(), *(host.lower() for host in self.config.download_hosts)}
+
+    def line(self, call: Call) -> Any:
+        """Return the connections that a call goes through; a forked child begins anew."""
+        if self.pid != os.getpid():
+            self.pid, self.lines, self.lock = os.getpid(), {}, threading.Lock()
+        found = self.lines.get(call.foreign)
+        if found is not None:
+            return found
+        with self.lock:
+            if call.foreign not in self.lines:
+                self.lines[call.foreign] = self.opened(foreign=call.foreign)
+            return self.lines[call.foreign]
+
+    def opened(self, *, foreign: bool) -> Any:
+        raise NotImplementedError
+
+    def request(self, call: Call, stack: ExitStack) -> httpx.Request:
+        """Return a request; a file to send stays open as long as `stack` does."""
+        seconds = self.config.timeout
+        timeout = {"connect": seconds, "read": seconds, "write": seconds, "pool": None}
+        body: dict[str, Any] = {"content": call.content}
+        if call.upload is not None:
+            source = stack.enter_context(call.upload.opened())
+            part = (call.upload.name, source, "application/octet-stream")
+            body = {"data": {"data": call.form}, "files": {"file": part}}
+        with translated():
+            return httpx.Request(
+                call.method, call.url, headers=call.headers, extensions={"timeout": timeout}, **body
+            )
+
+
+class Reading:
+    """An answer as it comes in: where its body goes, and when it is given up."""
+
+    def __init__(self, wire: Wire, call: Call, response: httpx.Response, to: Destination) -> None:
+        self.wire = wire
+        self.status = response.status_code
+        self.headers = dict(response.headers)
+        self.image = to(call, self.status, self.headers)
+        self.body = bytearray()
+        self.received = 0
+        self.deadline = wire.clock() + wire.config.timeout
+        self.broken: ApiError | None = None
+
+    @property
+    def writes_slowly(self) -> bool:
+        """Whether the body goes to a disk."""
+        return self.image is not None and self.image.sink.is_slow
+
+    def begin(self) -> None:
+        if self.image is not None:
+            self.image.sink.begin()
+
+    def take(self, chunk: bytes) -> bool:
+        """Take a piece of the body; say whether more is wanted."""
+        self.received += len(chunk)
+        if self.wire.clock() > self.deadline + self.received / SLOWEST:
+            raise ApiTimeoutError("the answer comes too slowly")
+        if self.image is not None:
+            self.image.take(chunk)
+            return True
+        self.body += chunk
+        if self.status >= 400:
+            return len(self.body) < MOST_ERROR
+        if len(self.body) > MOST_JSON:
+            raise ProtocolError(f"the answer has more than {MOST_JSON} bytes", status=self.status)
+        return True
+
+    def reply(self) -> Reply:
+        return Reply(
+            self.status,
+            self.headers,
+            bytes(self.body),
+            self.image,
+            self.broken,
+            framed="content-length" in self.headers or "transfer-encoding" in self.headers,
+        )
+
+
+class Transport(Wire):
+    """Sends requests in the caller's thread; threads share one. `close` ends its connections."""
+
+    def opened(self, *, foreign: bool) -> httpx.HTTPTransport:
+        line = httpx.HTTPTransport(**self.options(foreign=foreign))
+        if foreign and not self.proxy:
+            line._pool._network_backend = Guarded(self.allowed)  # httpx has no public way
+        return line
+
+    def send(self, call: Call, to: Destination) -> Reply:
+        """Send a request and read its answer.
+
+        Raises ApiError where there is none; what is wrong with its body is in the reply.
+        """
+        with ExitStack() as stack:
+            request = self.request(call, stack)
+            with translated():
+                response: httpx.Response = self.line(call).handle_request(request)
+            stack.callback(closed, response)
+            return self.read(Reading(self, call, response, to), response)
+
+    def read(self, reading: Reading, response: httpx.Response) -> Reply:
+        reading.begin()
+        try:
+            with translated():
+                for chunk in response.iter_bytes():
+                    if not reading.take(chunk):
+                        break
+        except ConnectionFailedError as error:
+            reading.broken = error
+        return reading.reply()
+
+    def close(self) -> None:
+        """End all connections; the next call opens new ones."""
+        lines, self.lines = self.lines, {}
+        for line in lines.values():
+            line.close()
+
+
+class AsyncTransport(Wire):
+    """Sends requests on the running event loop."""
+
+    def opened(self, *, foreign: bool) -> httpx.AsyncHTTPTransport:
+        line = httpx.AsyncHTTPTransport(**self.options(foreign=foreign))
+        if foreign and not self.proxy:
+            line._pool._network_backend = AsyncGuarded(self.allowed)  # httpx has no public way
+        return line
+
+    async def send(self, call: Call, to: Destination) -> Reply:
+        """Send a request and read its answer, as `Transport.send` does."""
+        with ExitStack() as stack:
+            if call.upload is None or isinstance(call.upload.source, bytes):
+                request = self.request(call, stack)
+            else:
+                request = await asyncio.to_thread(self.request, call, stack)
+                request.stream = Threaded(request.stream)
+            with translated():
+                response: httpx.Response = await self.line(call).handle_async_request(request)
+            try:
+                return await self.read(Reading(self, call, response, to), response)
+            finally:
+                with suppress(httpx.HTTPError):
+                    await response.aclose()
+
+    async def read(self, reading: Reading, response: httpx.Response) -> Reply:
+        slow = reading.writes_slowly
+        await asyncio.to_thread(reading.begin) if slow else reading.begin()
+        try:
+            with translated():
+                async for chunk in response.aiter_bytes():
+                    more = (
+                        await asyncio.to_thread(reading.take, chunk)
+                        if slow
+                        else reading.take(chunk)
+                    )
+                    if not more:
+                        break
+        except ConnectionFailedError as error:
+            reading.broken = error
+        return reading.reply()
+
+    async def close(self) -> None:
+        """End all connections; the next call opens new ones."""
+        lines, self.lines = self.lines, {}
+        for line in lines.values():
+            await line.aclose()
+
+
+class Threaded(httpx.AsyncByteStream):
+    """A body that is read from a disk, in threads."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream: Iterable[bytes] = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = iter(self.stream)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+
+def closed(response: httpx.Response) -> None:
+    with suppress(httpx.HTTPError):
+        response.close()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what httpx raises into errors of ours."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise translation(error) from error
+    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a name that IDNA forbids
+        raise OptionError("url", "an address that can be called", str(error)) from error
+
+
+def translation(error: httpx.HTTPError) -> ApiError:
+    said = str(error) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException):
+        unsent = isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
+        return ApiTimeoutError(f"the API did not answer in time: {said}", sent=not unsent)
+    if isinstance(error, httpx.LocalProtocolError):
+        return ConnectionFailedError(f"the request can't be sent: {said}", is_retryable=False)
+    if isinstance(error, httpx.RemoteProtocolError):
+        if any(word in said.lower() for word in DISCONNECTED):
+            return ConnectionFailedError(f"the connection broke off: {said}")
+        return ProtocolError(f"the answer is not HTTP: {said}")
+    if isinstance(error, httpx.DecodingError):
+        return ProtocolError(f"the answer can't be decoded: {said}")
+    if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
+        final = has_cause(error, ssl.SSLCertVerificationError) or has_cause(
+            error, RefusedAddressError
+        )
+        return ConnectionFailedError(f"no connection: {said}", sent=False, is_retryable=not final)
+    return ConnectionFailedError(f"the connection broke off: {said}")
+
+
+def has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Say whether an error goes back to one of this kind."""
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for an address; none leads to this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host) or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    return f"http://{found}" if found and "://" not in found else found
+
+
+class Guarded(httpcore.NetworkBackend):
+    """Connects to public addresses alone, and to the hosts in `allowed`."""
+
+    def __init__(self, allowed: Collection[str]) -> None:
+        self.allowed = allowed
+        self.inner = httpcore.SyncBackend()
+
+    def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> Any:
+        """Connect to the first address that answers."""
+        last: Exception | None = None
+        for address in checked(host, port, self.allowed):
+            try:
+                return self.inner.connect_tcp(address, port, *args, **options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                last = error
+        raise last or httpcore.ConnectError(f"{host} has no address")
+
+    def connect_unix_socket(self, *args: Any, **options: Any) -> Any:
+        raise httpcore.ConnectError("results do not lie behind sockets of this machine")
+
+
+class AsyncGuarded(httpcore.AsyncNetworkBackend):
+    """The same on an event loop; names are looked up in a thread."""
+
+    def __init__(self, allowed: Collection[str]) -> None:
+        self.allowed = allowed
+        self.inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> Any:
+        """Connect to the first address that answers."""
+        last: Exception | None = None
+        for address in await asyncio.to_thread(checked, host, port, self.allowed):
+            try:
+                return await self.inner.connect_tcp(address, port, *args, **options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                last = error
+        raise last or httpcore.ConnectError(f"{host} has no address")
+
+    async def connect_unix_socket(self, *args: Any, **options: Any) -> Any:
+        raise httpcore.ConnectError("results do not lie behind sockets of this machine")
+
+    async def sleep(self, seconds: float) -> None:
+        await self.inner.sleep(seconds)
+
+
+def checked(host: str, port: int, allowed: Collection[str]) -> Iterable[str]:
+    try:
+        return checked_addresses(host, port, allowed)
+    except (RefusedAddressError, OSError) as error:
+        raise httpcore.ConnectError(str(error)) from error
