@@ -17,13 +17,13 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cases import CASES, Effort
+from benchmarks.cases import CASES
 from benchmarks.load import LoadError, best_load
 from benchmarks.material import Material
-from benchmarks.measures import MILLISECONDS, Comparison
+from benchmarks.measures import PER_SECOND, Comparison, Effort
 from benchmarks.servers import ServerError
 
-CAPTION = "ratio: ours / other; more is better of requests/s, less of ms"
+CAPTION = "ratio: ours / other; more is better of requests/s, less of ms and MB"
 LIBRARIES = ("uvicorn", "uvloop", "httptools", "gunicorn", "starlette", "flask", "django")
 
 
@@ -106,7 +106,7 @@ def cells(row: Comparison) -> list[str]:
 
 def format_figure(row: Comparison, figures: Sequence[float]) -> str:
     middle = sorted(figures)[len(figures) // 2]
-    return f"{middle:.1f} ms" if row.unit == MILLISECONDS else f"{middle:,.0f}/s"
+    return f"{middle:,.0f}/s" if row.unit == PER_SECOND else f"{middle:.1f} {row.unit}"
 
 
 def document(

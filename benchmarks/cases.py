@@ -14,24 +14,22 @@ from typing import Protocol
 import httpx
 import pyvips
 
-from benchmarks.load import Load
+from benchmarks.client_cases import MemoryCase, OverheadCase
 from benchmarks.material import BROWSER, LARGE_SIZE, PAGE, Material
-from benchmarks.measures import MILLISECONDS, PER_SECOND, Comparison, by_round, in_turns
+from benchmarks.measures import (
+    MILLISECONDS,
+    PER_SECOND,
+    Comparison,
+    Effort,
+    by_round,
+    in_turns,
+)
 from benchmarks.servers import ROOT, ServerError, Side, check, running
 
 WARM_SECONDS = 1.0
 IMPORTS_PER_ROUND = 5
 MISSES_PER_ROUND = 4
 MISS_WIDTH = 1280
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure: rounds, the seconds of one, and what makes the load."""
-
-    load: Load
-    seconds: float
-    rounds: int
 
 
 class Case(Protocol):
@@ -233,4 +231,5 @@ SERVED = (
     ),
 )
 
-CASES: dict[str, Case] = {case.name: case for case in (ImportCase(), *SERVED, MissCase())}
+ALL: tuple[Case, ...] = (ImportCase(), *SERVED, MissCase(), OverheadCase(), MemoryCase())
+CASES = {case.name: case for case in ALL}

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-PER_SECOND, MILLISECONDS = "requests/s", "ms"
+from benchmarks.load import Load
+
+PER_SECOND, MILLISECONDS, MEGABYTES = "requests/s", "ms", "MB"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: rounds, the seconds of one, and what makes the load."""
+
+    load: Load
+    seconds: float
+    rounds: int
 
 
 @dataclass(frozen=True)

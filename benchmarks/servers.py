@@ -29,7 +29,11 @@ GUNICORN = (
     "gunicorn --worker-class=gthread --workers=1 --threads=4 --keep-alive=30"
     " --log-level=warning --no-control-socket --bind={host}:{port} {app}()"
 )
-COMMANDS = {"benchmarks.asgi_apps": UVICORN, "benchmarks.wsgi_apps": GUNICORN}
+COMMANDS = {
+    "benchmarks.api_app": UVICORN,
+    "benchmarks.asgi_apps": UVICORN,
+    "benchmarks.wsgi_apps": GUNICORN,
+}
 
 
 class ServerError(Exception):

@@ -10,31 +10,61 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from optidash_integrations.errors import ImageError, OptidashError, SettingsError
+    from optidash_integrations.client import AsyncOptidashClient, OptidashClient
+    from optidash_integrations.documents import Account, SubKey, Webhook
+    from optidash_integrations.errors import (
+        ApiError,
+        BudgetExceededError,
+        ImageError,
+        OptidashError,
+        RateLimitError,
+        SettingsError,
+    )
     from optidash_integrations.operations import Operations
+    from optidash_integrations.pacing import RateLimit
     from optidash_integrations.settings import Settings
-    from optidash_integrations.variants import Metadata, Variant
+    from optidash_integrations.variants import ImageInfo, Metadata, Variant
 
 __version__ = "0.1.0"
 
 HOMES = {
+    "Account": "documents",
+    "ApiError": "errors",
+    "AsyncOptidashClient": "client",
+    "BudgetExceededError": "errors",
     "ImageError": "errors",
+    "ImageInfo": "variants",
     "Metadata": "variants",
+    "OptidashClient": "client",
     "OptidashError": "errors",
     "Operations": "operations",
+    "RateLimit": "pacing",
+    "RateLimitError": "errors",
     "Settings": "settings",
     "SettingsError": "errors",
+    "SubKey": "documents",
     "Variant": "variants",
+    "Webhook": "documents",
 }
 
 __all__ = [
+    "Account",
+    "ApiError",
+    "AsyncOptidashClient",
+    "BudgetExceededError",
     "ImageError",
+    "ImageInfo",
     "Metadata",
     "Operations",
+    "OptidashClient",
     "OptidashError",
+    "RateLimit",
+    "RateLimitError",
     "Settings",
     "SettingsError",
+    "SubKey",
     "Variant",
+    "Webhook",
     "__version__",
 ]
 

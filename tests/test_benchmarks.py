@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.cases import CASES, SERVED, Effort
+from benchmarks.cases import CASES, SERVED
 from benchmarks.load import LoadError, PythonLoad, rate_in
 from benchmarks.material import Material
-from benchmarks.measures import PER_SECOND, Comparison, by_round, in_turns
+from benchmarks.measures import PER_SECOND, Comparison, Effort, by_round, in_turns
 from benchmarks.servers import ServerError, Side, check, running
 
 TINY = Effort(PythonLoad(connections=4, requests=20), seconds=60, rounds=1)
