@@ -32,6 +32,7 @@ from optidash_integrations.headers import (
     seconds_of,
     vary_names,
 )
+from optidash_integrations.ready import Hit
 from optidash_integrations.records import SourceRecord, identify, record_key
 from optidash_integrations.store import kind_of, record_of
 from optidash_integrations.variants import ImageData
@@ -60,6 +61,7 @@ class Interception:
         self.is_image_path = is_web_path(request.path)
         self.held = 0
         self.is_endpoints = False
+        self.hit: Hit | None = None
 
     @cached_property
     def name(self) -> str:
@@ -78,6 +80,11 @@ class Interception:
         hidden = HIDDEN_ON_IMAGES if self.is_image_path else frozenset()
         return hidden | CONDITIONS if names_our_tag(self.request) else hidden
 
+    def found(self, hit: Hit) -> None:
+        """Take note of a hit whose answer depends on the request and the app alone."""
+        if self.wish.expires is None:
+            self.hit = hit
+
     # Before the inner app
 
     def early(self) -> Flow[Answer | None]:
@@ -92,6 +99,7 @@ class Interception:
         entry = yield from self.service.look_up(choice, agreed.record)
         if entry is None or kind_of(entry.meta) != "variant":
             return None
+        self.found(Hit(choice.key, entry, agreed))
         context = self.context(agreed.head, agreed.record, choice.note)
         answer = context.variant(choice.key, entry, HIT, negotiated=choice.negotiated)
         return (yield from self.service.opened(answer))
@@ -184,6 +192,7 @@ class Interception:
             return None
         self.service.agree(self.name, head, record, public=self.public)
         if kind_of(found.meta) == "variant":
+            self.found(Hit(choice.key, found, None))
             variant = context.variant(choice.key, found, HIT, negotiated=choice.negotiated)
             return (yield from self.service.opened(variant))
         if kind_of(found.meta) == "kept":

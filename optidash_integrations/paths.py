@@ -24,6 +24,12 @@ class Paths:
     def __bool__(self) -> bool:
         return bool(self.prefixes or self.globs)
 
+    def may_have(self, path: str) -> bool:
+        """Say whether a path looks like one of the set; `has` knows, and costs more."""
+        if self.prefixes and path.startswith(self.prefixes):
+            return True
+        return self.globs is not None and self.globs.match(path) is not None
+
     def has(self, path: str, raw_path: str = "") -> bool:
         """Say whether a whole path, decoded once, is in the set; an ambiguous one never is.
 

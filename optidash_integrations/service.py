@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -32,6 +32,7 @@ from optidash_integrations.negotiation import (
 from optidash_integrations.operations import Operations
 from optidash_integrations.paths import Paths
 from optidash_integrations.processors import Processor, choose
+from optidash_integrations.ready import Agreed, ReadyAnswers
 from optidash_integrations.records import SourceRecord, record_key, refusal_key, variant_key
 from optidash_integrations.settings import MUTABLE, VERSIONED, Settings
 from optidash_integrations.store import Store
@@ -48,15 +49,6 @@ IO_THREADS = 4
 LONGEST_PRIVATE = 3600
 HELD_INPUTS = 4
 """Bodies held for processing share this many times `max_input_bytes`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Agreed:
-    """A source that the app handed out under a public path, and until when that counts."""
-
-    record: SourceRecord
-    head: Head
-    until: float
 
 
 class Service:
@@ -98,6 +90,7 @@ class Service:
         self.io: ThreadPoolExecutor | None = None
         self.agreements: LRUCache[str, Agreed] = LRUCache(20_000)
         self.choices: LRUCache[object, Choice] = LRUCache(4_096)
+        self.ready = ReadyAnswers(self.store.quick, self.clock)
         self.noted: LRUCache[str, bool] = LRUCache(1_000)
 
     def close(self) -> None:
@@ -261,30 +254,37 @@ class Service:
         """
         with self.lock:
             agreed = self.agreements.get(name)
-        if agreed is None or (
-            with_origin and agreed.head.get("access-control-allow-origin") is None
-        ):
-            return None
-        now = self.clock()
-        if now < agreed.until:
-            return agreed
-        with self.lock:
-            self.agreements[name] = replace(agreed, until=now + ASKING_SECONDS)
+            if agreed is None or (
+                with_origin and agreed.head.get("access-control-allow-origin") is None
+            ):
+                return None
+            now = self.clock()
+            if now < agreed.until:
+                return agreed
+            agreed.until = now + ASKING_SECONDS
         return None
 
     def agree(self, name: str, head: Head, record: SourceRecord, *, public: bool) -> None:
         """Take note of what the app handed out under a public path."""
         if not public:
             return
-        agreed = Agreed(record, stored_head(head), self.clock() + self.settings.fresh_for)
+        kept = stored_head(head)
+        until = self.clock() + self.settings.fresh_for
         with self.lock:
-            self.agreements[name] = agreed
+            before = self.agreements.get(name)
+            if before is not None and (before.record, before.head) == (record, kept):
+                before.until = until
+                return
+            if before is not None:
+                before.holds = False
+            self.agreements[name] = Agreed(record, kept, until)
 
     def disagree(self, name: str, *, unless: str | None = None) -> None:
         """Forget a name that the app does not hand out any more, or not with this validator."""
         with self.lock:
             agreed = self.agreements.get(name)
             if agreed is not None and (unless is None or agreed.record.validator != unless):
+                agreed.holds = False
                 del self.agreements[name]
 
     # Bodies in memory

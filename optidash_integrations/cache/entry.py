@@ -14,7 +14,7 @@ KEY = re.compile(r"(?:[a-z][a-z0-9]{0,7}-)?[0-9a-f]{16,128}")
 LOG_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Entry:
     """One cached thing: facts, and a body of bytes, in a file, or none.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from optidash_integrations.exchange import INNER, Answer, FileBody, Head, Request, Verdict
 from optidash_integrations.flows import Flow
 from optidash_integrations.interception import Interception, content_length
+from optidash_integrations.ready import environ_key
 from optidash_integrations.service import Service
 from optidash_integrations.sources import path_of_open
 from optidash_integrations.variants import ImageData
@@ -42,6 +43,13 @@ class Middleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         service = self.service()
+        key = None
+        if service.public_paths:
+            key = environ_key(environ, service.ready)
+            found = service.ready.find(key)
+            if found is not None:
+                start_response("200 OK", found[0].copy())
+                return [found[1]]
         interception = service.intercept(request_of(environ))
         if interception is None:
             return self.app(environ, start_response)
@@ -49,6 +57,8 @@ class Middleware:
             if interception.public:
                 answer = guarded(service, interception.early())
                 if isinstance(answer, Answer):
+                    if key and interception.hit and answer.status == 200:
+                        service.ready.put(key, interception.hit, answer.headers.copy())
                     return sent(answer, environ, start_response)
             inner = Inner(self.app, inner_environ(environ, interception), start_response)
             return self.answer(service, interception, inner, environ, start_response)
