@@ -6,6 +6,7 @@ Each method of `Api` is a flow (see `calls`) and returns what the client's metho
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +30,8 @@ from optidash_integrations.operations import Operations
 from optidash_integrations.pacing import rate_limit_of, retry_after
 from optidash_integrations.payload import Arrival, MemorySink, Sink, Source, Upload
 from optidash_integrations.variants import Metadata, Variant
+
+logger = logging.getLogger(__name__)
 
 Asked = Operations | Mapping[str, object] | None
 
@@ -110,6 +113,11 @@ class Api(Caller):
 
         try:
             return (yield from self.repeated(call, read))
+        except ApiError as error:
+            if self.config.fallback_image is None or sink.is_slow:
+                raise
+            logger.warning("the fallback image stands in for a result: %s", error)
+            return stand_in(sink, self.config.fallback_image, error)
         finally:
             sink.discard()
 
@@ -281,14 +289,30 @@ class Result:
 
     metadata: Metadata
     image: Arrival
+    is_fallback: bool = False
 
     def variant(self, sink: MemorySink) -> Variant:
         """Return it with its bytes; a size that nobody told is 0."""
         output, found = self.metadata.output, self.image.format
         media_type = found.media_type if found else "application/octet-stream"
         return Variant(
-            sink.content, media_type, output.width or 0, output.height or 0, self.metadata
+            sink.content,
+            media_type,
+            output.width or 0,
+            output.height or 0,
+            self.metadata,
+            self.is_fallback,
         )
+
+
+def stand_in(sink: Sink, content: bytes, error: ApiError) -> Result:
+    """Return the fallback image in the place of a result that there is none of."""
+    sink.begin()
+    image = Arrival(sink, len(content))
+    image.take(content)
+    sink.finish()
+    metadata = Metadata(id=error.request_id, raw=error.document or {})
+    return Result(metadata, image, is_fallback=True)
 
 
 def is_web_address(url: object) -> bool:

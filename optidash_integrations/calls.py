@@ -132,6 +132,7 @@ class Config:
     allow_http: bool = False
     any_type: bool = False
     download_hosts: tuple[str, ...] = ()
+    fallback_image: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.auth not in ("basic", "bearer"):

@@ -63,6 +63,7 @@ class Client(Generic[W]):
         proxy: str | None = None,
         verify: Verify = True,
         download_hosts: Sequence[str] = (),
+        fallback_image: Target | bytes | None = None,
         waits_for_limits: bool = True,
         gate: Gate | None = None,
         ledger: Ledger | None = None,
@@ -84,6 +85,7 @@ class Client(Generic[W]):
             allow_http=allow_http,
             any_type=any_type,
             download_hosts=tuple(download_hosts),
+            fallback_image=content_of(fallback_image),
         )
         account = account_of(api_url, api_key)
         budget = None
@@ -113,6 +115,13 @@ class Client(Generic[W]):
         return f"{type(self).__name__}(api_url={self.config.api_url!r})"
 
 
+def content_of(image: Target | bytes | None) -> bytes | None:
+    """Return the bytes of an image, given so or as a path; raises OSError."""
+    if image is None or isinstance(image, bytes):
+        return image
+    return Path(image).read_bytes()
+
+
 def shared_limits(url: str, account: str) -> SharedLimits:
     """Return what processes of all hosts share through Redis."""
     from optidash_integrations.cache.redis_limits import SharedLimits as RedisLimits
@@ -136,8 +145,9 @@ class OptidashClient(Client[Transport]):
 
     Images larger than `max_bytes` are refused while they arrive, and those that are none, unless
     `any_type`. Results are downloaded from the API's own host, from the public internet and from
-    `download_hosts`. `proxy` and `verify` (an SSL context, or the path of a CA's certificates) are
-    for the way there; `clock`, `monotonic`, `sleep` and `jitter` are for tests.
+    `download_hosts`. After the last failure `fallback_image` (a path or bytes) stands in for an image
+    asked for in memory. `proxy` and `verify` (an SSL context, or the path of a CA's certificates)
+    are for the way there; `clock`, `monotonic`, `sleep` and `jitter` are for tests.
 
     Sources are paths, bytes or files open for reading bytes; operations are `Operations` or plain
     JSON, whose unknown keys are passed on. All methods raise `ApiError`, `OptionError` for

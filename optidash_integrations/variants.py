@@ -72,10 +72,14 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One processed image: its bytes, media type, size in pixels and metadata."""
+    """One processed image: its bytes, media type, size in pixels and metadata.
+
+    `is_fallback` says that it is a client's `fallback_image`, because there is no other.
+    """
 
     content: bytes
     content_type: str
     width: int
     height: int
     metadata: Metadata = field(default_factory=Metadata)
+    is_fallback: bool = False

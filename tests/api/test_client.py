@@ -24,6 +24,7 @@ from optidash_integrations.errors import (
     OptionError,
     ProtocolError,
     RequestRefusedError,
+    ServerError,
 )
 from optidash_integrations.external_storage import AwsStore
 from optidash_integrations.operations import Operations
@@ -224,6 +225,22 @@ def test_a_result_can_be_downloaded_later_without_the_key(
     assert "authorization" not in server.seen[-1].headers
     with pytest.raises(OptionError, match="address of a result"):
         speaker.download(speaker.upload(IMAGE, ECHO, webhook={"url": "https://a.invalid"}), "c")
+
+
+def test_a_fallback_image_stands_in_after_the_last_failure(
+    make_speaker: MakeSpeaker, server: ApiServer, tmp_path: Path
+) -> None:
+    (tmp_path / "sorry.jpg").write_bytes(photo(8, 6))
+    speaker = make_speaker(fallback_image=tmp_path / "sorry.jpg")
+    assert not speaker.upload_to_bytes(IMAGE, ECHO).is_fallback
+    server.always = faults.status(500)
+    variant = speaker.upload_to_bytes(IMAGE, ECHO)
+    assert variant.is_fallback
+    assert (variant.content, variant.content_type) == (photo(8, 6), "image/jpeg")
+    assert speaker.waits == [1.0, 2.0, 4.0]
+    with pytest.raises(ServerError):
+        speaker.upload_to_file(IMAGE, ECHO, tmp_path / "a.jpg")
+    assert not (tmp_path / "a.jpg").exists()
 
 
 def test_accounts_and_keys(speaker: Speaker, server: ApiServer) -> None:
