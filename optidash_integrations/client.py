@@ -15,7 +15,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +23,9 @@ from typing import Any, Generic, Self, TypeVar
 from optidash_integrations import bulk
 from optidash_integrations.api import Api, Asked
 from optidash_integrations.bulk import DELAY, Item, OperationsFor
-from optidash_integrations.calls import API_URL, Config, Flow, Gate, Send, Sleep
+from optidash_integrations.calls import API_URL, Config, Flow, Gate, Send, Sleep, Step
 from optidash_integrations.documents import Account, SubKey, Webhook
+from optidash_integrations.flows import drive, drive_async
 from optidash_integrations.ledger import FILE, Ledger, MonthlyBudget, account_of
 from optidash_integrations.pacing import RateLimit, SharedLimits
 from optidash_integrations.payload import FileSink, MemorySink, Source
@@ -145,9 +145,9 @@ class OptidashClient(Client[Transport]):
 
     Images larger than `max_bytes` are refused while they arrive, and those that are none, unless
     `any_type`. Results are downloaded from the API's own host, from the public internet and from
-    `download_hosts`. After the last failure `fallback_image` (a path or bytes) stands in for an image
-    asked for in memory. `proxy` and `verify` (an SSL context, or the path of a CA's certificates)
-    are for the way there; `clock`, `monotonic`, `sleep` and `jitter` are for tests.
+    `download_hosts`. After the last failure `fallback_image` (a path or bytes) stands in for an
+    image asked for in memory. `proxy` and `verify` (an SSL context, or the path of certificates) are
+    for the way there; `clock`, `monotonic`, `sleep` and `jitter` are for tests.
 
     Sources are paths, bytes or files open for reading bytes; operations are `Operations` or plain
     JSON, whose unknown keys are passed on. All methods raise `ApiError`, `OptionError` for
@@ -283,24 +283,15 @@ class OptidashClient(Client[Transport]):
 
     def run(self, flow: Flow[T]) -> T:
         """Carry out a flow in this thread."""
-        answer: Any = None
-        error: BaseException | None = None
-        with closing(flow):
-            while True:
-                try:
-                    step = flow.throw(error) if error else flow.send(answer)
-                except StopIteration as done:
-                    return done.value  # type: ignore[no-any-return]
-                answer = error = None
-                try:
-                    if isinstance(step, Send):
-                        answer = self.transport.send(step.call, self.api.arrival)
-                    elif isinstance(step, Sleep):
-                        (self.sleep or time.sleep)(step.seconds)
-                    else:
-                        answer = step.work()
-                except Exception as raised:  # noqa: BLE001  the flow decides what an error means
-                    error = raised
+        return drive(flow, self.act)
+
+    def act(self, step: Step) -> Any:
+        """Do one step of a flow."""
+        if isinstance(step, Send):
+            return self.transport.send(step.call, self.api.arrival)
+        if isinstance(step, Sleep):
+            return (self.sleep or time.sleep)(step.seconds)
+        return step.work()
 
     def close(self) -> None:
         """End all connections; a client that is used again opens new ones."""
@@ -444,24 +435,15 @@ class AsyncOptidashClient(Client[AsyncTransport]):
 
     async def run(self, flow: Flow[T]) -> T:
         """Carry out a flow on the running event loop."""
-        answer: Any = None
-        error: BaseException | None = None
-        with closing(flow):
-            while True:
-                try:
-                    step = flow.throw(error) if error else flow.send(answer)
-                except StopIteration as done:
-                    return done.value  # type: ignore[no-any-return]
-                answer = error = None
-                try:
-                    if isinstance(step, Send):
-                        answer = await self.transport.send(step.call, self.api.arrival)
-                    elif isinstance(step, Sleep):
-                        await (self.sleep or asyncio.sleep)(step.seconds)
-                    else:
-                        answer = await asyncio.to_thread(step.work)
-                except Exception as raised:  # noqa: BLE001  the flow decides what an error means
-                    error = raised
+        return await drive_async(flow, self.act)
+
+    async def act(self, step: Step) -> Any:
+        """Do one step of a flow."""
+        if isinstance(step, Send):
+            return await self.transport.send(step.call, self.api.arrival)
+        if isinstance(step, Sleep):
+            return await (self.sleep or asyncio.sleep)(step.seconds)
+        return await asyncio.to_thread(step.work)
 
     async def close(self) -> None:
         """End all connections; a client that is used again opens new ones."""

@@ -7,7 +7,7 @@ keeps blocking work off the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from optidash_integrations.errors import DeadlineError
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -41,12 +42,8 @@ Step = Do | Wait
 Flow = Generator[Step, Any, T]
 
 
-def run(flow: Flow[T], waiters: BoundedSemaphore | None = None) -> T:
-    """Carry out a flow in this thread.
-
-    `waiters` bounds how many threads may wait for shared work at a time: one that finds no place
-    is told at once that the deadline has passed.
-    """
+def drive(flow: Generator[S, Any, T], act: Callable[[S], Any]) -> T:
+    """Carry out a flow: `act` does its steps, and what it raises goes back into the flow."""
     answer: Any = None
     error: BaseException | None = None
     with closing(flow):
@@ -57,9 +54,35 @@ def run(flow: Flow[T], waiters: BoundedSemaphore | None = None) -> T:
                 return done.value  # type: ignore[no-any-return]
             answer = error = None
             try:
-                answer = step.work() if isinstance(step, Do) else waited(step, waiters)
+                answer = act(step)
             except Exception as raised:  # noqa: BLE001  the flow decides what an error means
                 error = raised
+
+
+async def drive_async(flow: Generator[S, Any, T], act: Callable[[S], Awaitable[Any]]) -> T:
+    """Carry out a flow on an event loop."""
+    answer: Any = None
+    error: BaseException | None = None
+    with closing(flow):
+        while True:
+            try:
+                step = flow.throw(error) if error else flow.send(answer)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            answer = error = None
+            try:
+                answer = await act(step)
+            except Exception as raised:  # noqa: BLE001  the flow decides what an error means
+                error = raised
+
+
+def run(flow: Flow[T], waiters: BoundedSemaphore | None = None) -> T:
+    """Carry out a flow in this thread.
+
+    `waiters` bounds how many threads may wait for shared work at a time: one that finds no place
+    is told at once that the deadline has passed.
+    """
+    return drive(flow, lambda step: step.work() if isinstance(step, Do) else waited(step, waiters))
 
 
 def waited(step: Wait, waiters: BoundedSemaphore | None) -> Any:
@@ -85,22 +108,13 @@ def result_of(step: Wait) -> Any:
 async def run_async(flow: Flow[T], executor: Executor) -> T:
     """Carry out a flow on an event loop; `executor` does what would block it."""
     loop = asyncio.get_running_loop()
-    answer: Any = None
-    error: BaseException | None = None
-    with closing(flow):
-        while True:
-            try:
-                step = flow.throw(error) if error else flow.send(answer)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            answer = error = None
-            try:
-                if isinstance(step, Do):
-                    answer = await loop.run_in_executor(executor, step.work)
-                else:
-                    answer = await waited_async(step)
-            except Exception as raised:  # noqa: BLE001  the flow decides what an error means
-                error = raised
+
+    def act(step: Step) -> Awaitable[Any]:
+        if isinstance(step, Do):
+            return loop.run_in_executor(executor, step.work)
+        return waited_async(step)
+
+    return await drive_async(flow, act)
 
 
 async def waited_async(step: Wait) -> Any:
