@@ -1,37 +1,45 @@
-"""Where variants are made: once for all who ask, in a bounded pool, and not again at once after a
-failure.
+"""Where variants are made: once for all who ask, in this process and others, in a bounded pool, and
+not again at once after a failure.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cachetools import LRUCache
 
 from optidash_integrations.cache.entry import Entry
+from optidash_integrations.cache.tiered import TieredCache
 from optidash_integrations.errors import (
     AnimatedImageError,
+    BrokenImageError,
     BusyError,
     DeadlineError,
     ImageError,
+    ImageTooLargeError,
     OptidashError,
     OptionError,
     ProcessorError,
+    QueueFullError,
     SourceChangedError,
+    UnsupportedImageError,
 )
 from optidash_integrations.flows import Flow, Wait
 from optidash_integrations.formats import Format
+from optidash_integrations.leases import Lease, Leases
 from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
-from optidash_integrations.pool import Job, Pool
-from optidash_integrations.processors import Processor
+from optidash_integrations.pool import Aside, Job, Pool, Slots
+from optidash_integrations.processors import ApiProcessor, Processor
 from optidash_integrations.records import SourceRecord, digest_of, refusal_key
 from optidash_integrations.settings import Settings
+from optidash_integrations.stats import COALESCED, IN, MISSES, Counters
 from optidash_integrations.store import Store
 from optidash_integrations.variants import ImageData, Variant
 
@@ -39,6 +47,10 @@ logger = logging.getLogger(__name__)
 
 FIRST_REST = 30.0
 LONGEST_REST = 600.0
+
+# Seconds between two looks at what another process works on; the last one goes on.
+LOOKS_AT_FILE = (0.005, 0.01, 0.02)
+LOOKS_AT_REDIS = (0.01, 0.02, 0.05, 0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,12 @@ class Made:
 
 
 class Workshop:
-    """Makes variants. `clock` gives seconds that only ever grow."""
+    """Makes variants.
+
+    What another process works on is set aside, and holds no thread of the pool. Where the work is
+    done in this process and not by the API, all processes of a host that share a cache folder do
+    as much at a time as the setting `workers` says. `clock` gives seconds that only ever grow.
+    """
 
     def __init__(
         self,
@@ -74,15 +91,23 @@ class Workshop:
         processor: Processor,
         store: Store,
         *,
+        leases: Leases | None = None,
+        counters: Counters | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.processor = processor
         self.store = store
+        self.counters = counters or Counters()
         self.clock = clock
         self.pool = Pool(settings.threads, settings.queue, clock=clock)
+        self.leases = leases or Leases.of(store)
+        is_api = isinstance(processor, ApiProcessor)
+        self.slots = Slots(None if is_api else self.leases.file, settings.threads)
         self.lock = threading.Lock()
         self.jobs: dict[str, Job[Entry]] = {}
+        self.aside: dict[str, Job[Entry]] = {}
+        self.closed = False
         self.resting: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
 
     def make(
@@ -101,15 +126,16 @@ class Workshop:
             done()
             raise
         if collapsed:
+            self.counters.add(COALESCED)
             done()
         if not patient:
             raise DeadlineError("it would not be ready in time")
         entry = yield Wait(job.future, seconds)
-        return Made(entry, collapsed)
+        return Made(entry, collapsed or job.is_shared)
 
     def make_once(self, task: Task, data: ImageData) -> Flow[Entry]:
         """Return a result that nobody else will ask for, as of an upload, however long it takes."""
-        job = self.pool.submit(lambda: self.result(task, data))
+        job: Job[Entry] = self.pool.submit(lambda: self.result(task, data))
         entry: Entry = yield Wait(job.future, None)
         return entry
 
@@ -125,7 +151,7 @@ class Workshop:
             stored = self.store.quick(task.key)
             if stored is not None:  # made since this caller looked
                 return Job.done(stored), True
-            job = self.pool.submit(lambda: self.work(task, data), waited=waited)
+            job = self.pool.submit(lambda: self.led(task, data), waited=waited)
             self.jobs[task.key] = job
         job.future.add_done_callback(lambda _: self.finished(task.key, done))
         return job, False
@@ -135,8 +161,27 @@ class Workshop:
             self.jobs.pop(key, None)
         done()
 
-    def work(self, task: Task, data: ImageData) -> Entry:
-        """Make a variant and store it, or the decision to keep the source; runs in the pool."""
+    def led(self, task: Task, data: ImageData) -> Entry | Aside:
+        """Work on a variant unless another process does; runs in the pool."""
+        if (lease := self.leases.take(task.key)) is None:
+            return Aside(lambda job: self.set_aside(task, job))
+        try:
+            return self.found(task) or self.work(task, data, lease)
+        finally:
+            self.leases.release(lease)
+
+    def found(self, task: Task) -> Entry | None:
+        """Return what another process has stored since this caller looked."""
+        entry = None if self.leases.is_alone else self.store.get(task.key)
+        if entry is not None:
+            with self.lock:
+                if job := self.jobs.get(task.key):
+                    job.is_shared = True
+        return entry
+
+    def work(self, task: Task, data: ImageData, lease: Lease) -> Entry:
+        """Make a variant and store it, or the decision to keep the source."""
+        self.counters.add(MISSES)
         try:
             entry = self.result(task, data)
         except ImageError as error:
@@ -144,24 +189,87 @@ class Workshop:
             raise
         except (OptionError, BusyError):
             raise
-        except OptidashError as error:
-            self.rest(task, error)
-            raise
         except Exception as error:
             self.rest(task, error)
+            if isinstance(error, OptidashError):
+                raise
             raise ProcessorError(f"{type(error).__name__}: {error}") from error
-        self.store.put(task.key, entry)
+        with self.counters.timed("store"):
+            return self.keep(task.key, entry, lease)
+
+    def keep(self, key: str, entry: Entry, lease: Lease) -> Entry:
+        """Store a result; return the one that counts, which somebody newer may have stored."""
+        if lease.number is None:
+            self.store.put(key, entry)
+            return entry
+        tiers = self.store.tiers
+        purge = tiers.purge
+        if not self.leases.put(lease, entry):
+            return self.store.get(key) or entry
+        others = TieredCache(*(tier for tier in tiers.tiers if tier is not self.leases.tier))
+        others.put(key, entry)
+        if purge is not tiers.purge:  # something was deleted meanwhile, perhaps this
+            others.delete(key)
         return entry
+
+    # Work of other processes
+
+    def set_aside(self, task: Task, job: Job[Entry]) -> None:
+        """Look now and then whether another process is done, in place of a thread that waits."""
+        with self.lock:
+            if self.closed:
+                raise QueueFullError("the application is shutting down")
+            self.aside[task.key] = job
+        seconds = LOOKS_AT_FILE if self.leases.shared is None else LOOKS_AT_REDIS
+        looks = itertools.chain(seconds, itertools.repeat(seconds[-1]))
+        try:
+            self.leases.rounds.add(lambda: self.visited(task, job, looks), next(looks))
+        except RuntimeError as error:  # the host has no thread left
+            if self.taken_back(task.key):
+                raise QueueFullError(str(error)) from error
+
+    def visited(self, task: Task, job: Job[Entry], looks: Iterator[float]) -> float | None:
+        """Settle a job, or let it go on where nobody works on it; return when to look again."""
+        try:
+            if (lease := self.leases.take(task.key)) is None:
+                return next(looks)
+            try:
+                entry = self.found(task) or self.check_refusal(task)
+            finally:
+                self.leases.release(lease)
+        except Exception as error:  # noqa: BLE001  it belongs to whoever waits
+            if self.taken_back(task.key):
+                job.future.set_exception(error)
+            return None
+        if self.taken_back(task.key):
+            if entry is None:
+                self.pool.resume(job)
+            else:
+                job.future.set_result(entry)
+        return None
+
+    def check_refusal(self, task: Task) -> Entry | None:
+        """Return None, or raise the error that another process has stored for this source."""
+        entry = self.store.get(refusal_key(task.record.digest, self.processor.revision))
+        if entry is not None:
+            raise refusal_of(entry.meta)
+        return None
+
+    def taken_back(self, key: str) -> bool:
+        """Say whether a job is still aside, and end that."""
+        with self.lock:
+            return self.aside.pop(key, None) is not None
 
     def result(self, task: Task, data: ImageData) -> Entry:
         if isinstance(data, Path):
             data = unchanged(data, task.record)
         try:
-            variant = self.processor.process(
-                data, task.operations, task.output, task.limits or self.settings.limits
-            )
+            limits = task.limits or self.settings.limits
+            with self.slots.one(), self.counters.timed("process"):
+                variant = self.processor.process(data, task.operations, task.output, limits)
         except AnimatedImageError as error:
             return kept(task, str(error))
+        self.counters.add(IN, task.record.bytes)
         if task.keepable and not is_better(variant, task.record):
             return kept(task, "the source is smaller")
         meta = {
@@ -202,6 +310,13 @@ class Workshop:
     def close(self) -> None:
         """Drop what waits; running work ends with the process."""
         self.pool.close()
+        self.slots.close()
+        with self.lock:
+            self.closed = True
+            dropped, self.aside = self.aside, {}
+        for job in dropped.values():
+            job.future.set_exception(QueueFullError("the application is shutting down"))
+        self.leases.close()
 
 
 def unchanged(path: Path, record: SourceRecord) -> bytes:
@@ -213,6 +328,14 @@ def unchanged(path: Path, record: SourceRecord) -> bytes:
     if len(data) != record.bytes or digest_of(data) != record.digest:
         raise SourceChangedError("the source changed while it waited to be worked on")
     return data
+
+
+def refusal_of(meta: Mapping[str, object]) -> ImageError:
+    """Return the error that a stored note tells of, as it was raised."""
+    kinds = {kind.public_status: kind for kind in (ImageTooLargeError, UnsupportedImageError)}
+    status = meta.get("status")
+    kind = kinds.get(status, BrokenImageError) if isinstance(status, int) else BrokenImageError
+    return kind(str(meta.get("detail")))
 
 
 def kept(task: Task, why: str) -> Entry:

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from optidash_integrations.errors import QueueFullError
-from optidash_integrations.pool import Pool
+from optidash_integrations.pool import Aside, Pool
 
 
 class Gate:
@@ -106,4 +106,72 @@ def test_threads_are_not_more_than_workers():
     for job in jobs:
         job.future.result(10)
     assert len(names) <= 2
+    pool.close()
+
+
+def test_work_that_is_set_aside_frees_its_thread_and_goes_on_before_what_came_later(busy):
+    pool, gate = busy
+    aside, done = [], []
+
+    def work():
+        if not aside:
+            return Aside(aside.append)
+        done.append("first")
+        return 42
+
+    job = pool.submit(work)
+    gate.opened.set()
+    pool.submit(lambda: None).future.result(10)
+    assert not job.future.done()
+    gate.opened.clear()
+    gate.begun.clear()
+    pool.submit(gate)
+    assert gate.begun.wait(10)
+    later = pool.submit(lambda: done.append("later"))
+    pool.resume(aside[0])
+    gate.opened.set()
+    later.future.result(10)
+    assert job.future.result(10) == 42
+    assert done == ["first", "later"]
+
+
+def test_work_that_is_set_aside_is_no_measure_of_the_next():
+    now = [0.0]
+    pool = Pool(1, 10, clock=lambda: now[0])
+
+    def tick():
+        now[0] += 2.0
+
+    pool.submit(tick).future.result(10)
+    kept = threading.Event()
+    pool.submit(lambda: Aside(lambda _: kept.set()))
+    assert kept.wait(10)
+    pool.submit(tick).future.result(10)
+    assert pool.seconds_a_job == pytest.approx(2.0)
+    pool.close()
+
+
+def test_what_goes_on_after_closing_is_told_so():
+    pool, aside = Pool(1, 10), []
+    kept = threading.Event()
+
+    def keep(job):
+        aside.append(job)
+        kept.set()
+
+    pool.submit(lambda: Aside(keep))
+    assert kept.wait(10)
+    pool.close()
+    pool.resume(aside[0])
+    with pytest.raises(QueueFullError, match="shutting down"):
+        aside[0].future.result(10)
+
+
+def test_a_job_that_cannot_be_kept_fails():
+    def fail(job):
+        raise ZeroDivisionError
+
+    pool = Pool(1, 10)
+    with pytest.raises(ZeroDivisionError):
+        pool.submit(lambda: Aside(fail)).future.result(10)
     pool.close()
