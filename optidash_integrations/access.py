@@ -1,25 +1,42 @@
-"""Who may use the image endpoint, and which options count."""
+"""Who may use the image endpoint, how often, and which options count."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from optidash_integrations.errors import AccessError, QueryError
+from optidash_integrations.credentials import (
+    ApiKeys,
+    Credentials,
+    CredentialsError,
+    ForbiddenError,
+    Jwt,
+    Visit,
+)
+from optidash_integrations.errors import AccessError, QueryError, SettingsError
 from optidash_integrations.exchange import Request
 from optidash_integrations.operations import Operations
 from optidash_integrations.query import ALIASES
+from optidash_integrations.remote import Remote
 from optidash_integrations.settings import Settings
 from optidash_integrations.transforms import TransformPolicy
 from optidash_integrations.urls import ImageQuery, Pair, Signer, with_query
+
+if TYPE_CHECKING:
+    from optidash_integrations.ratelimit import RateLimit
+
+__all__ = ["Access", "ApiKeys", "Jwt"]
 
 PUBLIC = "public"
 SIGNED = "signed"
 
 
 class Access:
-    """Signatures, the `transforms` policy and the `access` rule of one set of settings."""
+    """Signatures, the `transforms` policy, the `access` rule, the rate limit and the remote hosts
+    of one set of settings, in one process.
+    """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
@@ -30,6 +47,14 @@ class Access:
             settings.variants_per_source,
             max_height=settings.max_height,
         )
+        self.rate = rate_of(settings, clock)
+        self.remote = Remote(settings)
+
+    def close(self) -> None:
+        """Drop downloads that wait, and end connections."""
+        self.remote.close()
+        if self.rate is not None:
+            self.rate.close()
 
     def is_signed(self, request: Request, query: ImageQuery, *, intercepted: bool) -> bool:
         """Say whether a request's address is signed. Raises AccessError where it has expired."""
@@ -42,19 +67,24 @@ class Access:
         except QueryError:
             return False
 
-    def check(self, rule: object, signed: bool, visitor: object, name: str) -> None:
-        """Raise AccessError where this visitor may not have the image `name`.
+    def check(self, rule: object, signed: bool, visitor: object, visit: Visit) -> bool:
+        """Say whether the answer may be for everybody who knows the address.
 
-        `rule` is `public`, `signed`, or a callable of the framework's request and the name that
-        returns True for whoever may.
+        `rule` is `public`, `signed`, credentials, a callable of the framework's request and the
+        name that returns True for whoever may, or several of them, of which one has to let in.
+        Raises `CredentialsError` where a valid credential would help, else `AccessError`.
         """
-        if rule == PUBLIC:
-            return
-        if rule == SIGNED:
-            if not signed:
-                raise AccessError(f"the address of {name} is not signed, or not rightly")
-        elif not callable(rule) or rule(visitor, name) is not True:
-            raise AccessError(f"{name} is not for this visitor")
+        refusals: list[AccessError] = []
+        for each in sorted(rules_of(rule), key=cost):
+            try:
+                if each == PUBLIC or (each == SIGNED and signed):
+                    return True
+                ask(each, visitor, visit)
+            except AccessError as refusal:
+                refusals.append(refusal)
+            else:
+                return False
+        raise worst(refusals, visit.name)
 
     def address(
         self,
@@ -76,10 +106,63 @@ class Access:
 
     def needs_signature(self, asked: Operations, rule: object) -> bool:
         """Say whether these operations count only in a signed address."""
-        if rule == SIGNED:
+        if SIGNED in rules_of(rule) and PUBLIC not in rules_of(rule):
             return True
         if self.settings.transforms == "any":
             return False
         if self.settings.transforms == "none":
             return asked != Operations()
         return self.policy.snapped(asked) != asked
+
+
+def rules_of(rule: Any) -> tuple[Any, ...]:
+    """Return the rules of which any lets in."""
+    return rule if isinstance(rule, tuple) else (rule,)
+
+
+def cost(rule: object) -> int:
+    """Put what needs no look at the visitor first, and what the site has written last."""
+    return 0 if isinstance(rule, str) else 1 if isinstance(rule, Credentials) else 2
+
+
+def ask(rule: object, visitor: object, visit: Visit) -> None:
+    """Raise AccessError where one rule does not let this visitor in."""
+    if isinstance(rule, Credentials):
+        rule.check(visit)
+    elif rule == SIGNED:
+        raise AccessError(f"the address of {visit.name} is not signed, or not rightly")
+    elif not callable(rule) or rule(visitor, visit.name) is not True:
+        raise ForbiddenError(f"{visit.name} is not for this visitor")
+
+
+def worst(refusals: list[AccessError], name: str) -> AccessError:
+    """Return the refusal to tell: that a valid credential is not enough, else that one is needed.
+
+    Of several challenges the one counts that says what was wrong with what came.
+    """
+    for refusal in refusals:
+        if isinstance(refusal, ForbiddenError):
+            return refusal
+    challenges = [each for each in refusals if isinstance(each, CredentialsError)]
+    if challenges:
+        return max(challenges, key=lambda each: len(each.challenge))
+    return refusals[0] if refusals else AccessError(f"{name} is for nobody")
+
+
+def parameters_of(rule: object) -> frozenset[str]:
+    """Return the names of query parameters that credentials may come in."""
+    found = (each.parameter for each in rules_of(rule) if isinstance(each, Credentials))
+    return frozenset(name for name in found if name)
+
+
+def rate_of(settings: Settings, clock: Callable[[], float]) -> RateLimit | None:
+    """Return what counts requests. Raises `SettingsError` where the library is not installed."""
+    if settings.rate_limit is None:
+        return None
+    try:
+        from optidash_integrations.ratelimit import RateLimit
+    except ImportError as error:
+        raise SettingsError(
+            ['rate_limit needs a library: pip install "optidash-integrations[limits]"']
+        ) from error
+    return RateLimit(settings.rate_limit, settings.cache_url, clock=clock)

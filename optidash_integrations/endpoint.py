@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from optidash_integrations.answers import COLLAPSED, HIT, NO_HEAD, STORED, Context, source_body
+from optidash_integrations.cors import METHODS, Cors
 from optidash_integrations.errors import (
-    BrokenImageError,
+    AccessError,
     ImageError,
-    ImageTooLargeError,
     OptidashError,
     OptionError,
     ProcessorError,
@@ -19,28 +21,51 @@ from optidash_integrations.errors import (
     UnsupportedImageError,
 )
 from optidash_integrations.exchange import Answer, Body, Head, Request
-from optidash_integrations.flows import Do, Flow
+from optidash_integrations.fallback import HEADER, in_box, marked
+from optidash_integrations.flows import Do, Flow, Wait
 from optidash_integrations.formats import HEAD_BYTES, Format, detect, of_path
-from optidash_integrations.headers import error
+from optidash_integrations.headers import attachment, error
+from optidash_integrations.inline import (
+    InlineTooLargeError,
+    as_json,
+    content_of,
+    error_as_json,
+    is_wanted,
+    plain,
+)
+from optidash_integrations.reception import Asked, Reception, tally_headers, too_many
 from optidash_integrations.records import SourceRecord, identify, record_key
+from optidash_integrations.remote import RemoteSource
 from optidash_integrations.service import Service
 from optidash_integrations.settings import Settings
-from optidash_integrations.sources import Source
+from optidash_integrations.sources import FileSource, Source
+from optidash_integrations.stats import reason_of
 from optidash_integrations.store import kind_of, record_of
 from optidash_integrations.variants import ImageData
-from optidash_integrations.wishes import Choice, Wish
-from optidash_integrations.workshop import Task
+from optidash_integrations.wishes import Choice
+from optidash_integrations.workshop import Task, refusal_of
 
 logger = logging.getLogger(__name__)
 
+OK = 200
 PRIVATE_ACCESS = "private, max-age=300"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An answer that sends an image, and the image's size in pixels where it is known."""
+
+    answer: Answer
+    width: int | None = None
+    height: int | None = None
 
 
 class Endpoint:
     """Answers requests for images by name.
 
-    `find` gives the source of a name, and raises `SourceNotFoundError`; `access` says who may ask:
-    `public`, `signed`, or a callable of the framework's request and the name.
+    `find` gives the source of a name, and raises `SourceNotFoundError`; `access` says who may ask
+    where the settings don't: `public`, `signed`, credentials, a callable of the framework's request
+    and the name, or several of these, of which any lets in.
     """
 
     def __init__(
@@ -48,35 +73,111 @@ class Endpoint:
     ) -> None:
         self.service = service
         self.find = find
-        self.access = service.settings.access or access
+        self.reception = Reception(service, access)
+        self.cors = Cors(service.settings.cors_origins)
 
-    def answer(self, request: Request, name: str, visitor: object = None) -> Flow[Answer]:
-        """Answer a request for the source `name`; `visitor` is the framework's own request."""
+    def answer(
+        self, request: Request, name: str, visitor: object = None, client: str = ""
+    ) -> Flow[Answer]:
+        """Answer a request for the source `name`.
+
+        `visitor` is the framework's own request; `client` the visitor's network address, by which
+        requests are counted.
+        """
+        if request.method == "OPTIONS" and self.cors:
+            return self.cors.preflight(request)
+        tally = yield from self.reception.counted(client)
+        if tally is not None and tally.is_over:
+            answer = too_many(tally)
+        else:
+            answer = yield from self.answered(request, name, visitor)
+        if answer.status >= 400 and not is_image(answer) and is_json_wanted(request):
+            answer = error_as_json(answer)
+        if tally is not None:
+            answer = replace(answer, headers=answer.headers + tally_headers(answer, tally))
+        return self.cors.added(answer, request)
+
+    def answered(self, request: Request, name: str, visitor: object) -> Flow[Answer]:
+        """Answer with an image, or with what is sent in place of one."""
         if request.method not in ("GET", "HEAD"):
             refused = error(405, "Only GET and HEAD are allowed here.")
-            refused.headers.append(("allow", "GET, HEAD"))
+            refused.headers.append(("allow", METHODS if self.cors else "GET, HEAD"))
             return refused
         try:
-            try:
-                return (yield from self.image(request, name, visitor))
-            except SourceChangedError:  # what was known of it is not true any more
-                return (yield from self.image(request, name, visitor))
+            asked = self.reception.asked(request, name)
+            is_open = yield from self.reception.admitted(asked, visitor)
         except OptionError as problem:
             return error(problem.public_status, str(problem))
-        except SourceNotFoundError as problem:
-            logger.info("%s", problem)
-            return error(problem.public_status, problem.public)
-        except OptidashError as problem:
-            self.service.note(name, problem)
-            return error(problem.public_status, problem.public)
+        except AccessError as problem:
+            return self.reception.refused(problem, name)
+        return (yield from self.shown(replace(asked, is_open=is_open)))
 
-    def image(self, request: Request, name: str, visitor: object) -> Flow[Answer]:
-        service = self.service
-        wish = service.wish(request, intercepted=False)
-        source = yield Do(lambda: self.allowed(wish, visitor, name))
+    def shown(self, asked: Asked) -> Flow[Answer]:
+        """Answer a visitor who may see the image."""
+        as_text = is_json_wanted(asked.request)
+        inner = replace(asked, request=plain(asked.request)) if as_text else asked
         try:
-            answer = yield from self.answered(request, wish, source, name)
-            opened = yield from service.opened(answer)
+            picture = yield from self.found(inner)
+        except OptionError as problem:
+            return error(problem.public_status, str(problem))
+        except OptidashError as problem:
+            if isinstance(problem, SourceNotFoundError):
+                logger.info("%s", problem)
+            else:
+                self.service.note(asked.name, problem)
+            reason = problem  # the name of an except clause ends with it
+            picture = yield from self.stand_in(inner, reason)
+        if as_text and is_image(picture.answer):
+            return (yield from self.as_text(asked, picture))
+        return picture.answer
+
+    def as_text(self, asked: Asked, picture: Picture) -> Flow[Answer]:
+        try:
+            content: bytes = yield Do(lambda: content_of(picture.answer))
+        except InlineTooLargeError as problem:
+            return error(problem.public_status, problem.public)
+        return as_json(asked.request, picture.answer, content, picture.width, picture.height)
+
+    def found(self, asked: Asked) -> Flow[Picture]:
+        source = yield from self.source_of(asked)
+        try:
+            return (yield from self.image(asked, source))
+        except SourceChangedError:  # what was known of it is not true any more
+            return (yield from self.image(asked, source))
+
+    def source_of(self, asked: Asked) -> Flow[Source]:
+        service = self.service
+        if asked.url is not None:
+            return service.access.remote.find(asked.url, service.store)
+        source: Source = yield Do(lambda: self.find(asked.name))
+        return source
+
+    def stand_in(self, asked: Asked, problem: OptidashError) -> Flow[Picture]:
+        """Return the fallback picture at the asked size, else the sentence that says what failed.
+
+        It is stored as what it is, never as the image in whose place it goes out.
+        """
+        settings = self.service.settings
+        path = settings.fallback_image
+        if path is None:
+            return Picture(error(problem.public_status, problem.public))
+        status = settings.fallback_status
+        request = asked.request if status == OK else plain(asked.request)
+        boxed = replace(asked.wish, asked=in_box(asked.wish.asked), version=None)
+        turn = replace(asked, request=request, wish=boxed, name=path.name, url=None)
+        try:
+            found = yield from self.image(turn, FileSource(f"fallback:{path}", path))
+        except OptidashError as failure:
+            self.service.note(str(path), failure)
+            return Picture(error(problem.public_status, problem.public))
+        answer = marked(found.answer, problem, status, is_open=asked.is_open)
+        return replace(found, answer=answer)
+
+    def image(self, asked: Asked, source: Source) -> Flow[Picture]:
+        service = self.service
+        try:
+            picture = yield from self.variant(asked, source)
+            opened = yield from service.opened(picture.answer)
             if opened is None:
                 raise SourceChangedError("the file changed while it was asked for")
         except SourceChangedError:
@@ -85,43 +186,44 @@ class Endpoint:
         except ProcessorError as problem:
             if service.settings.on_error == "raise":
                 raise
-            service.note(name, problem)
-            content, kind = yield Do(lambda: web_original(source, service.settings))
+            service.note(asked.name, problem)
+            content, kind = yield from self.step(
+                source, "original", lambda: web_original(source, service.settings)
+            )
             head = Head(200, (("content-type", kind.media_type),))
-            context = self.context(request, wish, None, head)
-            return context.fallback(None, content, str(problem))
-        return opened
+            context = self.context(asked, None, head)
+            service.counters.fell_back(reason_of(problem))
+            return Picture(context.fallback(None, content, str(problem)))
+        return replace(picture, answer=opened)
 
-    def answered(self, request: Request, wish: Wish, source: Source, name: str) -> Flow[Answer]:
-        service = self.service
+    def variant(self, asked: Asked, source: Source) -> Flow[Picture]:
+        service, request = self.service, asked.request
         record, data = yield from self.known(source, read=request.method == "GET")
         if record is None:
-            head = Head(200, (("content-type", media_type_of(name)),))
-            context = self.context(request, wish, None, head)
-            return context.fallback(None, b"", "no variant is stored yet")
-        choice = yield from service.choose(wish, record)
-        context = self.context(request, wish, record, detail=choice.note)
+            head = Head(200, (("content-type", media_type_of(asked.name)),))
+            context = self.context(asked, None, head)
+            return Picture(context.fallback(None, b"", "no variant is stored yet"))
+        choice = yield from service.choose(asked.wish, record)
+        context = self.context(asked, record, detail=choice.note)
         entry = yield from service.look_up(choice, record)
         if entry is not None and kind_of(entry.meta) == "variant":
             hit = context.variant(choice.key, entry, HIT, negotiated=choice.negotiated)
             opened = yield from service.opened(hit)
             if opened is not None:
-                return opened
+                return Picture(opened, *size_of(entry.meta))
             entry = None
         if entry is not None and kind_of(entry.meta) == "refused":
             raise refusal_of(entry.meta)
         if data is None:
-            data = yield Do(lambda: source.read(service.settings.max_input_bytes))
+            data = yield from self.read(source)
         body = source_body(data, record)
+        size = (record.width, record.height)
         if entry is not None:
-            return context.kept(choice.key, record, body, HIT, str(entry.meta.get("detail", "")))
+            detail = str(entry.meta.get("detail", ""))
+            return Picture(context.kept(choice.key, record, body, HIT, detail), *size)
         if request.method == "HEAD":
-            return context.fallback(record, body, "no variant is stored yet")
+            return Picture(context.fallback(record, body, "no variant is stored yet"), *size)
         return (yield from self.made(context, choice, source.name, record, data, body))
-
-    def allowed(self, wish: Wish, visitor: object, name: str) -> Source:
-        self.service.access.check(self.access, wish.signed, visitor, name)
-        return self.find(name)
 
     def made(
         self,
@@ -131,9 +233,10 @@ class Endpoint:
         record: SourceRecord,
         data: ImageData,
         body: Body,
-    ) -> Flow[Answer]:
+    ) -> Flow[Picture]:
         service = self.service
         task = Task(choice.key, name, record, choice.operations, choice.output, choice.keepable)
+        size = (record.width, record.height)
         try:
             made = yield from service.workshop.make(
                 task, data, service.settings.deadline, lambda: None
@@ -143,12 +246,15 @@ class Endpoint:
         except OptidashError as problem:
             if service.settings.on_error == "raise":
                 raise
-            return context.fallback(record, body, str(problem))
+            service.counters.fell_back(reason_of(problem))
+            return Picture(context.fallback(record, body, str(problem)), *size)
         how = COLLAPSED if made.collapsed else STORED
         if kind_of(made.entry.meta) == "kept":
             detail = str(made.entry.meta.get("detail", ""))
-            return context.kept(choice.key, record, body, how, detail)
-        return context.variant(choice.key, made.entry, how, negotiated=choice.negotiated)
+            return Picture(context.kept(choice.key, record, body, how, detail), *size)
+        service.counters.sent(made.entry.size, record.bytes)
+        answer = context.variant(choice.key, made.entry, how, negotiated=choice.negotiated)
+        return Picture(answer, *size_of(made.entry.meta))
 
     def known(
         self, source: Source, *, read: bool
@@ -163,7 +269,7 @@ class Endpoint:
         if agreed is not None:
             return agreed.record, None
         try:
-            validator = yield Do(source.validator)
+            validator: str = yield from self.step(source, "validator", source.validator)
         except SourceNotFoundError:
             service.disagree(source.name)
             raise
@@ -175,16 +281,29 @@ class Endpoint:
         if record is None and not read:
             return None, None
         if record is None:
-            data = yield Do(lambda: source.read(service.settings.max_input_bytes))
+            data = yield from self.read(source)
             record = yield from self.learnt(source, data, validator)
         service.agree(source.name, NO_HEAD, record, public=True)
         return record, data
+
+    def read(self, source: Source) -> Flow[ImageData]:
+        limit = self.service.settings.max_input_bytes
+        data: ImageData = yield from self.step(source, "read", lambda: source.read(limit))
+        return data
+
+    def step(self, source: Source, what: str, work: Callable[[], Any]) -> Flow[Any]:
+        """Do something with a source. Slow hosts must not keep others from the cache."""
+        if not isinstance(source, RemoteSource):
+            return (yield Do(work))
+        remote = self.service.access.remote
+        return (yield Wait(remote.begin(source, what, work), None))
 
     def learnt(self, source: Source, data: ImageData, validator: str) -> Flow[SourceRecord]:
         service = self.service
 
         def learn() -> SourceRecord:
-            record = identify(data, service.processor, service.settings.limits, validator)
+            with service.counters.timed("probe"):
+                record = identify(data, service.processor, service.settings.limits, validator)
             service.store.remember(source.name, record, newest=True)
             return record
 
@@ -199,17 +318,18 @@ class Endpoint:
 
     def context(
         self,
-        request: Request,
-        wish: Wish,
+        asked: Asked,
         record: SourceRecord | None,
         head: Head = NO_HEAD,
         *,
         detail: str | None = None,
     ) -> Context:
-        open_to_all = self.access in ("public", "signed")
-        lifetime = self.service.lifetime(wish, record) if open_to_all else PRIVATE_ACCESS
+        lifetime = self.service.lifetime(asked.wish, record) if asked.is_open else PRIVATE_ACCESS
+        if asked.wish.download is not None:
+            disposition = attachment(asked.wish.download)
+            head = Head(head.status, (*head.headers, ("content-disposition", disposition)))
         return Context(
-            request=request,
+            request=asked.request,
             default=lifetime,
             head=head,
             detail=detail,
@@ -217,12 +337,22 @@ class Endpoint:
         )
 
 
-def refusal_of(meta: Mapping[str, object]) -> ImageError:
-    """Return the error that a stored note tells of, as it was raised."""
-    kinds = {kind.public_status: kind for kind in (ImageTooLargeError, UnsupportedImageError)}
-    status = meta.get("status")
-    kind = kinds.get(status, BrokenImageError) if isinstance(status, int) else BrokenImageError
-    return kind(str(meta.get("detail")))
+def is_image(answer: Answer) -> bool:
+    """Say whether an answer sends an image, that of a failure too, in whatever form."""
+    return answer.status < 400 or HEADER in dict(answer.headers)
+
+
+def is_json_wanted(request: Request) -> bool:
+    return is_wanted(request.headers.get("accept"))
+
+
+def size_of(meta: Mapping[str, object]) -> tuple[int | None, int | None]:
+    """Return the width and height that a cache entry tells."""
+    width, height = meta.get("width"), meta.get("height")
+    return (
+        width if isinstance(width, int) else None,
+        height if isinstance(height, int) else None,
+    )
 
 
 def web_original(source: Source, settings: Settings) -> tuple[bytes, Format]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from urllib.parse import quote
 
 from optidash_integrations.exchange import (
     Answer,
@@ -270,6 +271,16 @@ def kept_headers(head: Head, name: str | None = None) -> tuple[tuple[str, str], 
         renamed = FILE_NAME.sub(rf"\1.{name}", disposition) if name else disposition
         kept.append(("content-disposition", renamed))
     return tuple(kept)
+
+
+def attachment(name: str) -> str:
+    """Return a Content-Disposition that saves an image under a name: its last part, printable."""
+    last = re.split(r"[/\\]", name)[-1].strip(". ")
+    safe = "".join(c for c in last if c.isprintable() and c not in '"%;')[:100] or "image"
+    if safe.isascii():
+        return f'attachment; filename="{safe}"'
+    plain = safe.encode("ascii", "replace").decode().replace("?", "_")
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(safe, safe='')}"
 
 
 def is_attachment(head: Head) -> bool:

@@ -201,7 +201,7 @@ class DirectoryImages(Images):
         if self.root is None:
             return Reference(address, fallback=fallback_of(name))
         try:
-            record = file_record(self.service, Directory(self.root).find(name))
+            record = file_record(self.service, Directory.of(self.root, self.settings).find(name))
         except OptidashError as error:
             self.service.note(name, error)
             return Reference(address, fallback=fallback_of(name))

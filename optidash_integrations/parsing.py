@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from optidash_integrations.addresses import checked_url, is_header_safe
+from optidash_integrations.credentials import Credentials
+from optidash_integrations.places import Place
 
 UNITS = {"": 1, "B": 1, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
@@ -131,18 +133,111 @@ def shared_cache() -> Parser:
     return Parser(f"an address that begins with {schemes} or {SHARED_CACHES[-1]}", parse)
 
 
-def choice(*choices: str, callables: bool = False) -> Parser:
-    """Accept one of a few words; with `callables`, a callable or nothing at all too."""
+def choice(*choices: str) -> Parser:
+    """Accept one of a few words."""
 
-    def parse(value: Any) -> Any:
-        if callables and (value == "" or (callable(value) and not iscoroutinefunction(value))):
-            return value
+    def parse(value: Any) -> str:
         if not isinstance(value, str) or value.strip().lower() not in choices:
             raise ValueError
         return value.strip().lower()
 
-    words = ", ".join(choices[:-1]) + f" or {choices[-1]}"
-    return Parser(f"{words}, or a callable that is not async" if callables else words, parse)
+    return Parser(", ".join(choices[:-1]) + f" or {choices[-1]}", parse)
+
+
+def yes_or_no() -> Parser:
+    """Accept True or False, or a word for one."""
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False}
+
+    def parse(value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        if not isinstance(value, str) or value.strip().lower() not in words:
+            raise ValueError
+        return words[value.strip().lower()]
+
+    return Parser("True or False", parse)
+
+
+def access() -> Parser:
+    """Accept who may use the image endpoint: one rule, or several of which any lets in."""
+
+    def one(rule: Any) -> Any:
+        if isinstance(rule, Credentials) or (callable(rule) and not iscoroutinefunction(rule)):
+            return rule
+        if not isinstance(rule, str) or rule.strip().lower() not in ("public", "signed"):
+            raise ValueError
+        return rule.strip().lower()
+
+    def parse(value: Any) -> Any:
+        if value == "":
+            return value
+        if not isinstance(value, str | list | tuple):
+            return one(value)
+        rules = tuple(one(rule) for rule in listed(value))
+        if not rules:
+            raise ValueError
+        return rules[0] if len(rules) == 1 else rules
+
+    words = "public, signed, ApiKeys(…), Jwt(…), a callable that is not async, or a list of these"
+    return Parser(words, parse)
+
+
+RATE = re.compile(r"([1-9]\d{0,8})\s*/\s*(second|minute|hour|day)s?")
+
+
+def rate() -> Parser:
+    """Accept how many requests a visitor may send in a while."""
+
+    def parse(value: Any) -> str:
+        match = RATE.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+        if match is None:
+            raise ValueError
+        return f"{match[1]}/{match[2]}"
+
+    return Parser("a number of requests a second, minute, hour or day such as 600/minute", parse)
+
+
+ORIGIN = re.compile(r"https?://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+
+
+def origins() -> Parser:
+    """Accept a list of origins as browsers send them, or an asterisk for all."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        found = tuple(str(item).strip().lower() for item in listed(value))
+        if "*" in found and len(found) > 1:
+            raise ValueError
+        if not all(item == "*" or ORIGIN.fullmatch(item) for item in found):
+            raise ValueError
+        return found
+
+    return Parser('a list of origins such as "https://app.example", or "*" alone', parse)
+
+
+def remote_hosts() -> Parser:
+    """Accept a list of places that remote images may come from."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        found = tuple(str(item).strip() for item in listed(value))
+        for item in found:
+            Place.of(item)
+        return found
+
+    return Parser('a list such as "images.example", "*.example" or "cdn.example/photos/"', parse)
+
+
+def image_status() -> Parser:
+    """Accept the status of an answer that sends a picture in place of the one asked for."""
+    each = whole(200, 599)
+
+    def parse(value: Any) -> int:
+        status: int = each.parse(value)
+        if 200 < status < 400:
+            raise ValueError
+        return status
+
+    return Parser("200, or 400 to 599", parse)
 
 
 def format_names(*known: str) -> Parser:

@@ -18,20 +18,26 @@ from optidash_integrations.formats import BY_NAME, Format
 from optidash_integrations.limits import MIB, Limits
 from optidash_integrations.parsing import (
     Parser,
+    access,
     address,
     api_key,
     byte_size,
     choice,
     format_names,
+    image_status,
     keys,
     optional,
+    origins,
     path,
     prefixes,
+    rate,
+    remote_hosts,
     seconds,
     shared_cache,
     text,
     whole,
     widths,
+    yes_or_no,
 )
 
 logger = logging.getLogger(__name__)
@@ -82,7 +88,12 @@ class Settings:
     transforms: str = setting("bounded", choice("none", "allowlist", "bounded", "any"))
     variants_per_source: int = setting(64, whole(1))
     signing_keys: tuple[bytes, ...] = setting((), keys(), secret=True)
-    access: Any = setting("", choice("public", "signed", callables=True))
+    access: Any = setting("", access())
+    hide_refused: bool = setting(False, yes_or_no())
+    rate_limit: str | None = setting(None, optional(rate()))
+    cors_origins: tuple[str, ...] = setting((), origins())
+    remote_hosts: tuple[str, ...] = setting((), remote_hosts())
+    follow_links: bool = setting(False, yes_or_no())
     base_url: str | None = setting(None, optional(text("an address")))
     directory: Path | None = setting(None, optional(path()))
     paths: tuple[str, ...] = setting((), prefixes())
@@ -102,6 +113,8 @@ class Settings:
     cache_url: str | None = setting(None, optional(shared_cache()), secret=True)
     cache_control: str | None = setting(None, optional(text("a Cache-Control value")))
     on_error: str = setting("original", choice("original", "raise"))
+    fallback_image: Path | None = setting(None, optional(path()))
+    fallback_status: int = setting(200, image_status())
     timeout: float = setting(30.0, seconds(above=0.0))
     retries: int = setting(3, whole(0, 10))
     monthly_budget: int | None = setting(None, optional(whole(0)))

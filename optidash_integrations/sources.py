@@ -6,11 +6,14 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from optidash_integrations.errors import SourceNotFoundError
 from optidash_integrations.formats import BY_EXTENSION, extension_of
 from optidash_integrations.variants import ImageData
+
+if TYPE_CHECKING:
+    from optidash_integrations.settings import Settings
 
 LONGEST_NAME = 1024
 
@@ -60,6 +63,11 @@ class Directory:
     def __init__(self, root: Path, *, follow_links: bool = False) -> None:
         self.root = root.absolute()
         self.follow_links = follow_links
+
+    @classmethod
+    def of(cls, root: Path, settings: Settings) -> Directory:
+        """Return a folder that follows links as the settings say."""
+        return cls(root, follow_links=settings.follow_links)
 
     def find(self, name: str) -> FileSource:
         """Return the image of this name, with `/` between folders.

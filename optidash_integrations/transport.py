@@ -12,7 +12,8 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -26,10 +27,11 @@ from optidash_integrations.errors import (
     ApiError,
     ApiTimeoutError,
     ConnectionFailedError,
+    ImageTooLargeError,
     OptionError,
     ProtocolError,
 )
-from optidash_integrations.guard import RefusedAddressError, checked_addresses
+from optidash_integrations.guard import RefusedAddressError, Resolve, checked_addresses, resolved
 from optidash_integrations.payload import Arrival
 
 Destination = Callable[[Call, int, Mapping[str, str]], Arrival | None]
@@ -324,14 +326,15 @@ def proxy_for(url: str) -> str | None:
 class Guarded(httpcore.NetworkBackend):
     """Connects to public addresses alone, and to the hosts in `allowed`."""
 
-    def __init__(self, allowed: Collection[str]) -> None:
+    def __init__(self, allowed: Collection[str], resolve: Resolve = resolved) -> None:
         self.allowed = allowed
-        self.inner = httpcore.SyncBackend()
+        self.resolve = resolve
+        self.inner: httpcore.NetworkBackend = httpcore.SyncBackend()
 
     def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> Any:
         """Connect to the first address that answers."""
         last: Exception | None = None
-        for address in checked(host, port, self.allowed):
+        for address in checked(host, port, self.allowed, self.resolve):
             try:
                 return self.inner.connect_tcp(address, port, *args, **options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -366,8 +369,126 @@ class AsyncGuarded(httpcore.AsyncNetworkBackend):
         await self.inner.sleep(seconds)
 
 
-def checked(host: str, port: int, allowed: Collection[str]) -> Iterable[str]:
+def checked(
+    host: str, port: int, allowed: Collection[str], resolve: Resolve = resolved
+) -> Iterable[str]:
     try:
-        return checked_addresses(host, port, allowed)
+        return checked_addresses(host, port, allowed, resolve)
     except (RefusedAddressError, OSError) as error:
         raise httpcore.ConnectError(str(error)) from error
+
+
+class Hurried(Guarded):
+    """The same, and all that is read and written has to be done by a moment of the clock."""
+
+    def __init__(self, download: Download, ends: float) -> None:
+        super().__init__(download.allowed, download.resolve)
+        self.clock = download.clock
+        self.ends = ends
+
+    def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> Any:
+        """Connect to the first address that answers."""
+        return self.stream_of(super().connect_tcp(host, port, *args, **options))
+
+    def stream_of(self, stream: httpcore.NetworkStream) -> HurriedStream:
+        return HurriedStream(stream, self)
+
+    def left(self, timeout: float | None) -> float:
+        left = self.ends - self.clock()
+        if left <= 0:
+            raise httpcore.ReadTimeout("the answer comes too slowly")
+        return left if timeout is None else min(timeout, left)
+
+
+class HurriedStream(httpcore.NetworkStream):
+    """A connection of `Hurried`."""
+
+    def __init__(self, stream: httpcore.NetworkStream, hurried: Hurried) -> None:
+        self.stream = stream
+        self.hurried = hurried
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self.stream.read(max_bytes, self.hurried.left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.stream.write(buffer, self.hurried.left(timeout))
+
+    def close(self) -> None:
+        self.stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        left = self.hurried.left(timeout)
+        return HurriedStream(
+            self.stream.start_tls(ssl_context, server_hostname, left), self.hurried
+        )
+
+    def get_extra_info(self, info: str) -> Any:
+        return self.stream.get_extra_info(info)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer from elsewhere; header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Download:
+    """Fetches addresses that others wrote: over the guard, past every proxy, without cookies.
+
+    `allowed` are hosts that need not be on the public internet, `resolve` looks names up; nothing
+    but tests sets them. `clock` gives seconds that only ever grow.
+    """
+
+    def __init__(
+        self,
+        *,
+        allowed: Collection[str] = (),
+        resolve: Resolve = resolved,
+        verify: Verify = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.allowed = allowed
+        self.resolve = resolve
+        self.verify = verify
+        self.clock = clock
+
+    def get(
+        self, url: str, headers: Mapping[str, str], *, most_bytes: int, seconds: float
+    ) -> Fetched:
+        """Return the answer to one request, whatever its status; redirects are not followed.
+
+        Raises `ApiError` where there is none within `seconds`, and `ImageTooLargeError` where its
+        body has more than `most_bytes`.
+        """
+        timeout = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
+        line = httpx.HTTPTransport(verify=self.verify, trust_env=False)
+        line._pool._network_backend = Hurried(self, self.clock() + seconds)  # no public way
+        with closing(line), translated():
+            request = httpx.Request("GET", url, headers=headers, extensions={"timeout": timeout})
+            response = line.handle_request(request)
+            with closing(response):
+                return Fetched(
+                    response.status_code, dict(response.headers), bounded(response, most_bytes)
+                )
+
+
+def bounded(response: httpx.Response, most_bytes: int) -> bytes:
+    """Return a body as it came, not decoded. Raises `ImageTooLargeError` past `most_bytes`."""
+    told = response.headers.get("content-length", "")
+    body = bytearray()
+    if not (told.isascii() and told.isdigit() and int(told[:18]) > most_bytes):
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > most_bytes:
+                break
+        else:
+            return bytes(body)
+    raise ImageTooLargeError(f"the answer has more than {most_bytes} bytes")

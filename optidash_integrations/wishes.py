@@ -21,6 +21,7 @@ class Wish:
     version: str | None = None
     expires: float | None = None
     detail: str | None = None
+    download: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from optidash_integrations.limits import Limits
 from optidash_integrations.settings import DJANGO, FLASK, SPECS, Settings, problems, read
 
 MIB = 1024 * 1024
+BOTH_ORIGINS = ("https://app.example", "http://127.0.0.1:8000")
 
 
 def test_the_defaults_need_no_setting_at_all():
@@ -36,6 +37,17 @@ def test_the_defaults_need_no_setting_at_all():
         ("cache_dir", "none", None),
         ("compression", "High", "high"),
         ("access", "signed", "signed"),
+        ("access", "signed, public", ("signed", "public")),
+        ("access", ["Signed"], "signed"),
+        ("rate_limit", " 600 / Minutes ", "600/minute"),
+        ("rate_limit", "none", None),
+        ("cors_origins", "https://App.example, http://127.0.0.1:8000", BOTH_ORIGINS),
+        ("cors_origins", "*", ("*",)),
+        ("remote_hosts", "a.example, *.b.example/x/", ("a.example", "*.b.example/x/")),
+        ("follow_links", "yes", True),
+        ("hide_refused", "0", False),
+        ("fallback_image", "/tmp/a.png", Path("/tmp/a.png")),
+        ("fallback_status", "404", 404),
     ],
 )
 def test_values_are_read_from_python_and_from_text(name, value, expected):
@@ -62,6 +74,17 @@ def test_values_are_read_from_python_and_from_text(name, value, expected):
         ("signing_keys", [7]),
         ("compression", "max"),
         ("access", "everyone"),
+        ("access", []),
+        ("access", ["signed", 7]),
+        ("rate_limit", "often"),
+        ("rate_limit", "0/minute"),
+        ("rate_limit", 600),
+        ("cors_origins", "app.example"),
+        ("cors_origins", "https://app.example/path"),
+        ("cors_origins", ["*", "https://app.example"]),
+        ("remote_hosts", "https://a.example"),
+        ("follow_links", "perhaps"),
+        ("fallback_status", 304),
         ("cache_dir", 7),
         ("on_error", "explode"),
     ],
@@ -96,7 +119,7 @@ def test_an_async_rule_of_access_is_refused():
     assert "not async" in problems({"access": rule}, environ={})[0]
 
 
-@pytest.mark.parametrize("name", ["remote_hosts", "rate_limit", "read_only"])
+@pytest.mark.parametrize("name", ["color", "max_widht"])
 def test_a_setting_that_nothing_reads_is_refused_as_unknown(name):
     assert "is not a setting" in problems({name: "x"}, environ={})[0]
 

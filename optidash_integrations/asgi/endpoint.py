@@ -33,7 +33,9 @@ class ImageApp:
         root = directory or self.optidash.settings.directory
         if root is None:
             raise SettingsError(["directory takes a folder of images; none is given"])
-        self.endpoint = Endpoint(self.optidash.service, Directory(Path(root)).find)
+        self.endpoint = Endpoint(
+            self.optidash.service, Directory.of(Path(root), self.optidash.settings).find
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -41,5 +43,6 @@ class ImageApp:
             raise RuntimeError(f"ImageApp answers HTTP only, not {scope['type']}")
         request = request_of(scope)
         name = request.path.removeprefix(scope.get("root_path", "")).lstrip("/")
-        flow = self.endpoint.answer(request, name, scope)
+        client = (scope.get("client") or ("",))[0]
+        flow = self.endpoint.answer(request, name, scope, client)
         await send_answer(await self.optidash.service.run_async(flow), scope, send)

@@ -153,6 +153,9 @@ def response_of(
         assert isinstance(answer.body, bytes)
         response = HttpResponse(answer.body)
     replace_headers(response, answer)
+    if answer.status == 206:
+        # Django's GZipMiddleware, above us, would compress a part as if it were a whole.
+        response.headers["Content-Encoding"] = "identity"
     if inner is not None:
         take_over(inner, response)
     return response

@@ -5,7 +5,11 @@ from __future__ import annotations
 from django.urls import path
 
 from optidash_integrations.django.views import image
+from optidash_integrations.reception import REMOTE_NAME
 
 app_name = "optidash"
 
-urlpatterns = [path("<str:alias>/<path:name>", image, name="image")]
+urlpatterns = [
+    path("remote", image, {"alias": "default", "name": REMOTE_NAME}),
+    path("<str:alias>/<path:name>", image, name="image"),
+]

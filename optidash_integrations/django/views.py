@@ -17,5 +17,6 @@ def image(request: HttpRequest, alias: str, name: str) -> HttpResponseBase:
     """Answer with an image of the storage `alias`, at the size and in the format asked for."""
     service = conf.service()
     endpoint = Endpoint(service, partial(find, alias), access="signed")
-    answer = service.run(endpoint.answer(request_of(request), name, request))
+    client = request.META.get("REMOTE_ADDR", "")
+    answer = service.run(endpoint.answer(request_of(request), name, request, client))
     return response_of(answer, is_async=hasattr(request, "scope"))

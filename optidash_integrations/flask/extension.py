@@ -15,6 +15,7 @@ from werkzeug.datastructures import FileStorage
 
 from optidash_integrations.endpoint import Endpoint
 from optidash_integrations.errors import ImageTooLargeError, SettingsError
+from optidash_integrations.flask.commands import command_for
 from optidash_integrations.flask.wsgi import Middleware, body_blocks, request_of
 from optidash_integrations.flows import run
 from optidash_integrations.images import DirectoryImages
@@ -97,6 +98,7 @@ class Optidash:
             optidash_img=self.img,
             optidash_picture=self.picture,
         )
+        app.cli.add_command(command_for(state.given))
         if state.settings.directory is not None:
             add_endpoint(app, state)
 
@@ -150,14 +152,23 @@ class Optidash:
 
 def add_endpoint(app: Flask, state: State) -> None:
     mount = urlsplit(state.endpoint).path.rstrip("/")
-    folder = Directory(state.settings.directory or Path(app.root_path))
+    folder = Directory.of(state.settings.directory or Path(app.root_path), state.settings)
 
     def optidash_image(name: str) -> Response:
         endpoint = Endpoint(state.service, folder.find)
-        answer = state.service.run(endpoint.answer(request_of(request.environ), name, request))
+        asked, client = request_of(request.environ), request.remote_addr or ""
+        answer = state.service.run(endpoint.answer(asked, name, request, client))
         body = body_blocks(answer, request.environ)
         response = Response(body, answer.status, answer.headers, direct_passthrough=True)
         response.automatically_set_content_length = False  # a HEAD request may leave it open
         return response
 
-    app.add_url_rule(f"{mount}/<path:name>", "optidash_image", optidash_image)
+    # The endpoint itself answers or refuses them all, as it does everywhere.
+    methods = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
+    app.add_url_rule(
+        f"{mount}/<path:name>",
+        "optidash_image",
+        optidash_image,
+        methods=methods,
+        provide_automatic_options=False,
+    )
