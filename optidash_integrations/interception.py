@@ -19,7 +19,7 @@ from optidash_integrations.errors import (
     OptionError,
     SourceChangedError,
 )
-from optidash_integrations.exchange import INNER, Answer, Body, Head, Request, Verdict
+from optidash_integrations.exchange import INNER, Answer, Body, Head, Headers, Request, Verdict
 from optidash_integrations.flows import Do, Flow
 from optidash_integrations.formats import is_web_path, of_media_type
 from optidash_integrations.headers import (
@@ -34,6 +34,7 @@ from optidash_integrations.headers import (
 )
 from optidash_integrations.ready import Hit
 from optidash_integrations.records import SourceRecord, identify, record_key
+from optidash_integrations.stats import reason_of
 from optidash_integrations.store import kind_of, record_of
 from optidash_integrations.variants import ImageData
 from optidash_integrations.wishes import NOTHING_ASKED, Choice, Wish
@@ -99,7 +100,7 @@ class Interception:
         entry = yield from self.service.look_up(choice, agreed.record)
         if entry is None or kind_of(entry.meta) != "variant":
             return None
-        self.found(Hit(choice.key, entry, agreed))
+        self.found(Hit(choice.key, entry, agreed, agreed.record.bytes))
         context = self.context(agreed.head, agreed.record, choice.note)
         answer = context.variant(choice.key, entry, HIT, negotiated=choice.negotiated)
         return (yield from self.service.opened(answer))
@@ -155,8 +156,7 @@ class Interception:
         that no memory is held for it.
         """
         if self.is_endpoints:
-            kept = [h for h in head.headers if h[0] != "set-cookie"]
-            return Answer(head.status, kept, INNER)
+            return Answer(head.status, without_cookie(head), INNER)
         if length is None:
             return Verdict.PASS
         validator = self.validator(head)
@@ -179,6 +179,7 @@ class Interception:
             return self.context(head, record).fallback(record, b"", "no variant is stored yet")
         size = 0 if in_file else length
         if not self.service.hold(size):
+            self.service.counters.fell_back("memory full")
             return self.context(head, record).fallback(record, INNER, "too many images at a time")
         self.held = size
         return Verdict.BODY
@@ -192,7 +193,7 @@ class Interception:
             return None
         self.service.agree(self.name, head, record, public=self.public)
         if kind_of(found.meta) == "variant":
-            self.found(Hit(choice.key, found, None))
+            self.found(Hit(choice.key, found, None, record.bytes))
             variant = context.variant(choice.key, found, HIT, negotiated=choice.negotiated)
             return (yield from self.service.opened(variant))
         if kind_of(found.meta) == "kept":
@@ -208,6 +209,7 @@ class Interception:
             record = yield Do(lambda: self.learn(data, validator))
         except ImageError as error:
             refusal = error  # the name of an except clause ends with it
+            self.service.counters.fell_back(reason_of(error))
             self.service.note(self.request.path, refusal)
             if validator:
                 yield Do(lambda: self.service.remember_refusal(self.name, validator, refusal))
@@ -222,7 +224,8 @@ class Interception:
 
     def learn(self, data: ImageData, validator: str) -> SourceRecord:
         settings = self.service.settings
-        record = identify(data, self.service.processor, settings.limits, validator)
+        with self.service.counters.timed("probe"):
+            record = identify(data, self.service.processor, settings.limits, validator)
         self.service.store.remember(self.name, record)
         return record
 
@@ -235,7 +238,8 @@ class Interception:
             made = yield from self.service.workshop.make(
                 self.task(choice, record), data, self.service.settings.deadline, self.handed_over()
             )
-        except (ImageError, SourceChangedError):
+        except (ImageError, SourceChangedError) as error:
+            self.service.counters.fell_back(reason_of(error))
             return Verdict.PASS
         except OptidashError as error:
             if isinstance(error, OptionError) and self.wish.asked is not NOTHING_ASKED:
@@ -243,11 +247,13 @@ class Interception:
                 return (yield from self.without_options(head, record, data, body, error))
             if self.service.settings.on_error == "raise":
                 raise
+            self.service.counters.fell_back(reason_of(error))
             return context.fallback(record, body, str(error))
         self.service.agree(self.name, head, record, public=self.public)
         how = COLLAPSED if made.collapsed else STORED
         if kind_of(made.entry.meta) == "kept":
             return context.kept(choice.key, record, body, how, str(made.entry.meta["detail"]))
+        self.service.counters.sent(made.entry.size, record.bytes)
         variant = context.variant(choice.key, made.entry, how, negotiated=choice.negotiated)
         return (yield from self.service.opened(variant)) or Verdict.PASS
 
@@ -314,6 +320,13 @@ def is_ours(head: Head) -> bool:
     if (head.get("etag") or "").startswith(f'"{TAG_PREFIX}'):
         return True
     return (head.get("cache-status") or "").startswith(f"{CACHE_NAME};")
+
+
+def without_cookie(head: Head) -> Headers:
+    """Return an answer's headers without the cookie that a framework has put on it."""
+    vary = ", ".join(n for n in (head.get("vary") or "").split(", ") if n.lower() != "cookie")
+    kept = [h for h in head.headers if h[0] not in ("set-cookie", "vary")]
+    return [*kept, ("vary", vary)] if vary else kept
 
 
 def content_length(head: Head) -> int | None:

@@ -17,7 +17,9 @@ from optidash_integrations.cache.entry import Entry
 from optidash_integrations.exchange import Head
 from optidash_integrations.negotiation import Accepted, accepted
 from optidash_integrations.records import SourceRecord
+from optidash_integrations.stats import HITS
 
+MEMORY = HITS["memory"]
 MOST_ANSWERS = 4_096
 MOST_ACCEPTS = 1_024
 TOUCH_SECONDS = 1.0
@@ -38,34 +40,46 @@ class Agreed:
 
 
 class Hit(NamedTuple):
-    """What a hit was made of: the entry, its key, and the agreement that it rests on, if any."""
+    """What a hit was made of: the entry, its key, the agreement that it rests on, if any, and how
+    many bytes its source has.
+    """
 
     key: str
     entry: Entry
     agreed: Agreed | None
+    source_size: int = 0
 
 
 class Ready:
     """One answer: a head, and where its body is."""
 
-    __slots__ = ("agreed", "entry", "head", "key", "touch_at")
+    __slots__ = ("agreed", "entry", "head", "key", "size", "source_size", "touch_at")
 
     def __init__(self, hit: Hit, head: Any) -> None:
         self.key = hit.key
         self.entry = weakref.ref(hit.entry)
         self.agreed = hit.agreed
         self.head = head
+        self.size = hit.entry.size
+        self.source_size = hit.source_size
         self.touch_at = 0.0
 
 
 class ReadyAnswers:
-    """The table. `touch` notes in the tiers that a key was used; `clock` gives seconds.
+    """The table. `touch` notes in the tiers that a key was used, and gives None where these are to
+    be asked; `served` counts a hit, its bytes and its source's; `clock` gives seconds.
 
     It needs no lock to be read: what it holds is replaced whole.
     """
 
-    def __init__(self, touch: Callable[[str], object], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        touch: Callable[[str], object],
+        served: Callable[[int, int, int], object],
+        clock: Callable[[], float],
+    ) -> None:
         self.touch = touch
+        self.served = served
         self.clock = clock
         self.table: dict[Hashable, Ready] = {}
         self.accepts: dict[Any, int] = {}
@@ -106,8 +120,15 @@ class ReadyAnswers:
             return None  # somebody has to ask the app again
         if now >= ready.touch_at:
             ready.touch_at = now + TOUCH_SECONDS
-            self.touch(ready.key)
+            if self.touch(ready.key) is None:
+                return None  # the tiers want to be asked whether something was purged
+        self.served(MEMORY, ready.size, ready.source_size)
         return ready.head, entry.body  # type: ignore[return-value]
+
+    def clear(self) -> None:
+        """Forget all answers."""
+        with self.lock:
+            self.table.clear()
 
     def put(self, key: Hashable, hit: Hit, head: Any) -> None:
         """Make an answer ready whose body is in memory; the oldest gives way."""

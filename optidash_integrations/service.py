@@ -22,6 +22,7 @@ from optidash_integrations.exchange import Answer, FileBody, Head, Request
 from optidash_integrations.flows import Do, Flow, run, run_async
 from optidash_integrations.formats import BY_NAME, Format
 from optidash_integrations.interception import Interception
+from optidash_integrations.invalidation import Purged
 from optidash_integrations.negotiation import (
     Accepted,
     accepted,
@@ -31,11 +32,12 @@ from optidash_integrations.negotiation import (
 )
 from optidash_integrations.operations import Operations
 from optidash_integrations.paths import Paths
-from optidash_integrations.processors import Processor, choose
+from optidash_integrations.processors import ApiProcessor, Processor, choose
 from optidash_integrations.ready import Agreed, ReadyAnswers
-from optidash_integrations.records import SourceRecord, record_key, refusal_key, variant_key
+from optidash_integrations.records import SourceRecord, refusal_key, variant_key
 from optidash_integrations.settings import MUTABLE, VERSIONED, Settings
-from optidash_integrations.store import Store
+from optidash_integrations.stats import HITS, Counters, Stats
+from optidash_integrations.store import Store, kind_of
 from optidash_integrations.urls import ImageQuery
 from optidash_integrations.wishes import NOTHING_ASKED, Choice, Wish
 from optidash_integrations.workshop import Workshop
@@ -82,7 +84,15 @@ class Service:
     def begin(self) -> None:
         """Make all that a process must not share with its parent; nothing starts before its use."""
         self.store = self.given_store or Store.of(self.settings)
-        self.workshop = Workshop(self.settings, self.processor, self.store, clock=self.monotonic)
+        self.store.invalidation.followers = [self.forget]
+        self.counters = Counters()
+        self.workshop = Workshop(
+            self.settings,
+            self.processor,
+            self.store,
+            counters=self.counters,
+            clock=self.monotonic,
+        )
         self.access = Access(self.settings, clock=self.clock)
         self.waiters = threading.BoundedSemaphore(SYNC_WAITERS)
         self.lock = threading.Lock()
@@ -90,12 +100,13 @@ class Service:
         self.io: ThreadPoolExecutor | None = None
         self.agreements: LRUCache[str, Agreed] = LRUCache(20_000)
         self.choices: LRUCache[object, Choice] = LRUCache(4_096)
-        self.ready = ReadyAnswers(self.store.quick, self.clock)
+        self.ready = ReadyAnswers(self.store.quick, self.counters.served, self.clock)
         self.noted: LRUCache[str, bool] = LRUCache(1_000)
 
     def close(self) -> None:
         """Drop the work that waits; running work ends with the process."""
         self.workshop.close()
+        self.access.close()
         if self.io is not None:
             self.io.shutdown(wait=False, cancel_futures=True)
         close = getattr(self.processor, "close", None)
@@ -156,7 +167,7 @@ class Service:
             return Wish(accept, NOTHING_ASKED, detail=str(error))
         expires = float(query.expires) if signed and query.expires else None
         options = asked if query.options else NOTHING_ASKED
-        return Wish(accept, options, signed, query.version, expires)
+        return Wish(accept, options, signed, query.version, expires, download=query.download)
 
     def choose(self, wish: Wish, record: SourceRecord) -> Flow[Choice]:
         """Return the operations, format and key for what a request asks of a source."""
@@ -169,7 +180,7 @@ class Service:
         if allowed == wish.asked:
             return exact
         if self.settings.transforms == "bounded":
-            entry = yield from self.look_up(exact, record)
+            entry, _ = yield from self.found(exact, record)
             if entry is not None:
                 return exact
         return replace(self.chosen(wish, record, allowed), note=SNAPPED)
@@ -216,15 +227,61 @@ class Service:
     # The cache
 
     def look_up(self, choice: Choice, record: SourceRecord) -> Flow[Entry | None]:
-        """Return the stored variant or decision, or the note that the source is refused."""
-        entry = self.store.quick(choice.key)
-        if entry is None:
-            entry = yield Do(lambda: self.look_below(choice.key, record))
+        """Return the stored variant or decision, or the note that the source is refused.
+
+        A variant counts as a hit.
+        """
+        entry, tier = yield from self.found(choice, record)
+        if entry is not None and kind_of(entry.meta) == "variant":
+            self.counters.served(HITS[tier], entry.size, record.bytes)
         return entry
 
-    def look_below(self, key: str, record: SourceRecord) -> Entry | None:
-        entry = self.store.get(key)
-        return entry or self.store.get(refusal_key(record.digest, self.processor.revision))
+    def found(self, choice: Choice, record: SourceRecord) -> Flow[tuple[Entry | None, str]]:
+        """Return what is stored, and the kind of tier that had it."""
+        entry = self.store.quick(choice.key)
+        if entry is not None:
+            return entry, "memory"
+        below: tuple[Entry | None, str] = yield Do(lambda: self.look_below(choice.key, record))
+        return below
+
+    def look_below(self, key: str, record: SourceRecord) -> tuple[Entry | None, str]:
+        entry, tier = self.store.find(key)
+        if entry is not None:
+            return entry, tier
+        return self.store.find(refusal_key(record.digest, self.processor.revision))
+
+    # Forgetting
+
+    def purge(self, name: str) -> Purged:
+        """Forget a source in all tiers: its variants, records and refusals.
+
+        `name` is a source's own, or a path: then it counts on every host, with all its queries.
+        Other processes follow within `fresh_for`.
+        """
+        return self.store.purge(name)
+
+    def purge_prefix(self, prefix: str) -> Purged:
+        """Forget all sources whose names start so."""
+        return self.store.purge_prefix(prefix)
+
+    def clear(self) -> None:
+        """Forget everything that is cached; what the API is kept account of stays."""
+        self.store.clear()
+
+    def forget(self) -> None:
+        """Forget what is kept beside the tiers; called after every purge, of any process."""
+        with self.lock:
+            for agreed in self.agreements.values():
+                agreed.holds = False
+            self.agreements.clear()
+            self.choices.clear()
+        self.ready.clear()
+
+    def stats(self) -> Stats:
+        """Return what this service has done in this process, and what it is doing now."""
+        pool, processor = self.workshop.pool, self.processor
+        api = processor.stats() if isinstance(processor, ApiProcessor) else None
+        return self.counters.stats(waiting=pool.waiting, running=pool.running, api=api)
 
     def opened(self, answer: Answer) -> Flow[Answer | None]:
         """Open the file that an answer sends; None where it is gone, or another one by now."""
@@ -242,8 +299,7 @@ class Service:
 
     def remember_refusal(self, name: str, validator: str, error: OptidashError) -> None:
         """Keep the note that a name's present bytes are not an image to work on."""
-        meta = {"kind": "refused", "status": error.public_status, "detail": str(error)}
-        self.store.put(record_key(name, validator), Entry(meta))
+        self.store.remember_refusal(name, validator, error)
 
     # Public paths
 

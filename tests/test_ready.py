@@ -9,6 +9,7 @@ from optidash_integrations.cache.memory import MemoryCache
 from optidash_integrations.exchange import Head
 from optidash_integrations.ready import MOST_ANSWERS, Agreed, Hit, ReadyAnswers, environ_key
 from optidash_integrations.records import SourceRecord
+from optidash_integrations.stats import Counters
 from tests.sites.base import Clock
 
 KEY = "a" * 40
@@ -23,13 +24,19 @@ class Table:
         self.clock = Clock()
         self.memory = MemoryCache(100_000)
         self.touched: list[str] = []
-        self.ready = ReadyAnswers(self.touched.append, self.clock)
+        self.counters = Counters()
+        self.due = False
+        self.ready = ReadyAnswers(self.touch, self.counters.served, self.clock)
+
+    def touch(self, key: str) -> object:
+        self.touched.append(key)
+        return None if self.due else key
 
     def keep(self, key: str = KEY, agreed: Agreed | None = None, body: bytes = b"body") -> None:
         self.memory.put(key, Entry({}, body))
         entry = self.memory.get(key)
         assert entry is not None
-        self.ready.put(key, Hit(key, entry, agreed), HEAD)
+        self.ready.put(key, Hit(key, entry, agreed, 100), HEAD)
 
 
 @pytest.fixture
@@ -78,6 +85,22 @@ def test_use_is_noted_once_a_second(table: Table) -> None:
     table.clock.go_on(1)
     table.ready.find(KEY)
     assert table.touched == [KEY, KEY]
+
+
+def test_a_hit_is_counted(table: Table) -> None:
+    table.keep()
+    table.ready.find(KEY)
+    table.ready.find("b" * 40)
+    stats = table.counters.stats()
+    assert (stats.hits["memory"], stats.bytes_out, stats.bytes_saved) == (1, 4, 96)
+
+
+def test_an_answer_waits_while_the_tiers_want_to_be_asked(table: Table) -> None:
+    table.keep()
+    table.due = True
+    assert table.ready.find(KEY) is None
+    table.due = False
+    assert table.ready.find(KEY) is not None
 
 
 def test_a_body_in_a_file_is_not_kept(table: Table, tmp_path) -> None:

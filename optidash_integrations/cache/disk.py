@@ -16,7 +16,7 @@ from pathlib import Path
 
 from optidash_integrations.cache.entry import CacheStats, Complaints, Entry, checked, is_key
 from optidash_integrations.cache.files import DamagedError, Facts, Files, mark_of, on_disk
-from optidash_integrations.cache.index import Index, Row
+from optidash_integrations.cache.index import Holding, Index, Row
 from optidash_integrations.errors import OptidashError
 
 logger = logging.getLogger(__name__)
@@ -195,6 +195,16 @@ class DiskCache:
             self.complain_of_index(error)
             return 0
 
+    def sources(self, start: str, *, complete: bool = True) -> set[str]:
+        """Return the sources that start so and have entries."""
+        try:
+            if complete:
+                self.complete()
+            return self.index.sources(start)
+        except Failed as error:
+            self.complain_of_index(error)
+            return set()
+
     def clear(self) -> None:
         """Forget everything."""
         self.files.clear()
@@ -204,6 +214,23 @@ class DiskCache:
             self.complain_of_index(error)
 
     # The index
+
+    def holdings(self) -> list[Holding]:
+        """Return what there is of each source, in the order of their names."""
+        try:
+            self.complete()
+            return self.index.holdings()
+        except Failed as error:
+            self.complain_of_index(error)
+            return []
+
+    def used_at(self, source: str) -> int:
+        """Return when an entry of a source was used last, in nanoseconds; 0 where none is left."""
+        try:
+            return max(map(self.files.used_at, self.index.keys_of(source)), default=0)
+        except Failed as error:
+            self.complain_of_index(error)
+            return 0
 
     def stats(self) -> CacheStats:
         """Return how the tier is doing."""

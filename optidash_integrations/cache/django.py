@@ -3,6 +3,7 @@
     optidash:generation             a token; another one forgets everything
     optidash:<token>:e:<key>        an entry
     optidash:<token>:s:<tag>        the keys of a source, which `tag` stands for, one a line
+    optidash:<token>:f:<tag>        the sources of a family, which `tag` stands for, one a line
 
 Values are plain bytes, and only bytes are read. How a backend wraps them is its own affair:
 Django's pickle what they are given, so whoever may write there may do more than here.
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from optidash_integrations.cache.entry import CacheStats, Entry, checked, is_key
+from optidash_integrations.cache.entry import CacheStats, Entry, checked, family_of, is_key
 from optidash_integrations.cache.files import DamagedError
 from optidash_integrations.cache.shared import (
     LIFETIME,
@@ -114,6 +115,9 @@ class DjangoCache(Locked):
     def name(self, key: str, token: str) -> str:
         return f"{ROOT}{token}:e:{key}"
 
+    def family(self, family: str, token: str) -> str:
+        return f"{ROOT}{token}:f:{tag_of(family)}"
+
     def index(self, tag: str, token: str) -> str:
         return f"{ROOT}{token}:s:{tag}"
 
@@ -186,21 +190,24 @@ class DjangoCache(Locked):
         token = self.generation()
         if source:
             self.add_to_index(self.index(tag_of(source), token), key)
+        if family := family_of(source):
+            self.add_to_index(self.family(family, token), source)
         self.backend.set(self.name(key, token), value, self.lifetime)
         return True
 
     def add_to_index(self, name: str, key: str) -> None:
         with self.lock:  # at least the threads of one process don't lose each other's keys
-            keys = [other for other in self.listed(name) if other != key]
+            keys = [other for other in self.lines(name) if other != key]
             content = "\n".join([*keys[-INDEX_KEYS:], key]).encode()
             self.backend.set(name, content, INDEX_LIFETIMES * self.lifetime)
 
     def listed(self, name: str) -> list[str]:
         """Return the keys that an index names."""
+        return [key for key in self.lines(name) if is_key(key)]
+
+    def lines(self, name: str) -> list[str]:
         content = self.backend.get(name)
-        if not isinstance(content, bytes):
-            return []
-        return [key for key in content.decode("ascii", "replace").split("\n") if is_key(key)]
+        return content.decode("utf-8", "replace").split("\n") if isinstance(content, bytes) else []
 
     # Deleting: asked for during a pause, too, since what is left out lives on for weeks
 
@@ -224,7 +231,21 @@ class DjangoCache(Locked):
             names = [self.name(key, token) for key in self.listed(index)]
             ours = [name for name in names if self.source_of(name) == source]
             self.backend.delete_many([*ours, index])
+            if family := family_of(source):
+                name = self.family(family, token)
+                others = [other for other in self.lines(name) if other != source]
+                self.backend.set(name, "\n".join(others).encode(), INDEX_LIFETIMES * self.lifetime)
         return len(ours)
+
+    def sources(self, start: str, *, complete: bool = True) -> set[str]:
+        """Return the sources of a family; those of several can't be found in a Django cache."""
+        if family_of(start) != start:
+            return set()
+        return self.medium.ask(lambda: self.members(start), set())
+
+    def members(self, family: str) -> set[str]:
+        lines = self.lines(self.family(family, self.generation()))
+        return {source for source in lines if source.startswith(family)}
 
     def source_of(self, name: str) -> str:
         with suppress(DamagedError):

@@ -19,7 +19,8 @@ class Entry:
     """One cached thing: facts, and a body of bytes, in a file, or none.
 
     `meta` is plain JSON (lists, not tuples) and is never changed afterwards: the memory tier
-    hands the same mapping to everybody. `source` tags what the entry was made from.
+    hands the same mapping to everybody. `source` tags what the entry was made from. Where it has a
+    `#`, it belongs to a family: all that stands up to its last one.
 
     A body in a file, of `length` bytes, is opened by whoever sends it. What the file holds never
     changes, and once open it stays readable; but it may be evicted before, by another process
@@ -78,6 +79,13 @@ class Cache(Protocol):
     def delete_source(self, source: str) -> int:
         """Forget all entries made from this source; return how many there were."""
 
+    def sources(self, start: str, *, complete: bool = True) -> set[str]:
+        """Return the sources that start so and have entries, as far as the tier can tell.
+
+        Every tier tells those of a family, where `start` is all of it. `complete` says that it may
+        take long: without it an index that is being made anew tells what it has.
+        """
+
     def clear(self) -> None:
         """Forget everything."""
 
@@ -86,6 +94,11 @@ class Cache(Protocol):
 
     def close(self) -> None:
         """Give back files and connections; the next use opens them again."""
+
+
+def family_of(source: str) -> str:
+    """Return the family that a source belongs to, or nothing."""
+    return source[: source.rfind("#") + 1]
 
 
 def is_key(key: str) -> bool:

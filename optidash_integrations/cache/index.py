@@ -23,39 +23,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from optidash_integrations.cache.files import SHARDS, Files, remove
-
-try:
-    import fcntl
-except ImportError:  # Windows: openers may meet, and SQLite's own locks have to do
-    fcntl = None  # type: ignore[assignment]
+from optidash_integrations.cache.database import (
+    connect,
+    fill,
+    identity,
+    locked,
+    mark_in,
+    totals_in,
+)
+from optidash_integrations.cache.entry import family_of
+from optidash_integrations.cache.files import Files, remove
 
 FILE = "index.sqlite3"
 LOCK = "index.lock"
 BATCH = 1000
 """How many entries are removed before other writers get their turn."""
+CROWD = 16
+"""How many entries a source may have that belongs to a family: records of one path and digest, of
+which a stranger can have another one made with each query that means nothing."""
 ROUNDS = 10
 """How often eviction looks again when entries turn out to have been read."""
-
-SCHEMA = """
-create table if not exists entries (
-    key text primary key,
-    mark text,
-    source text not null,
-    bytes integer not null,
-    used_at integer not null
-) without rowid;
-create index if not exists entries_by_source on entries (source) where source != '';
-create index if not exists entries_by_use on entries (used_at);
-create table if not exists totals (entries integer not null, bytes integer not null);
-create table if not exists shards (name text primary key, checked_at integer) without rowid;
-create trigger if not exists entry_added after insert on entries
-    begin update totals set entries = entries + 1, bytes = bytes + new.bytes; end;
-create trigger if not exists entry_changed after update of bytes on entries
-    begin update totals set bytes = bytes + new.bytes - old.bytes; end;
-create trigger if not exists entry_removed after delete on entries
-    begin update totals set entries = entries - 1, bytes = bytes - old.bytes; end;
-"""
 
 UPSERT = """
 insert into entries values (?, ?, ?, ?, ?) on conflict (key) do update set mark = excluded.mark,
@@ -64,6 +51,15 @@ source = excluded.source, bytes = excluded.bytes, used_at = excluded.used_at
 
 OLDEST = """
 select key, mark, bytes, used_at from entries where key != ? order by used_at limit ?
+"""
+
+STARTING = """
+select distinct source from entries where source >= ? and source < ? and source != ''
+"""
+
+HOLDINGS = """
+select source, count(*), count(mark), sum(bytes) from entries where source != ''
+group by source order by source
 """
 
 # What SQLite says of a file that is no database, or not ours; every other error may pass.
@@ -81,6 +77,16 @@ class Row:
     key: str
     mark: str | None
     source: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What there is of a source: entries, those of them with a body, and their bytes."""
+
+    source: str
+    entries: int
+    bodies: int
     bytes: int
 
 
@@ -119,8 +125,9 @@ class Index:
         """Note an entry about to be written; return how many were evicted to make room."""
         with self.writing() as db:
             db.execute(UPSERT, (row.key, row.mark, row.source, row.bytes, now))
+            count = self.thin(db, row) if family_of(row.source) else 0
             held = totals_in(db)[1]
-            return self.evict(db, held - target, row.key) if held > budget else 0
+            return count + (self.evict(db, held - target, row.key) if held > budget else 0)
 
     def place(self, row: Row, body: str | None, facts: str) -> None:
         """Give a noted entry its files, unless it was deleted or replaced since."""
@@ -147,6 +154,22 @@ class Index:
             if len(rows) < BATCH:
                 return count
 
+    def sources(self, start: str) -> set[str]:
+        """Return the sources that start so and have entries."""
+        with self.reading() as db:
+            return {source for (source,) in db.execute(STARTING, (start, f"{start}\U0010ffff"))}
+
+    def holdings(self) -> list[Holding]:
+        """Return what there is of each source, in the order of their names."""
+        with self.reading() as db:
+            return [Holding(*row) for row in db.execute(HOLDINGS)]
+
+    def keys_of(self, source: str) -> list[str]:
+        """Return the keys of a source's entries."""
+        with self.reading() as db:
+            query = "select key from entries where source = ? and source != ''"
+            return [key for (key,) in db.execute(query, (source,))]
+
     def clear(self) -> None:
         """Remove all entries."""
         with self.writing() as db:
@@ -159,6 +182,17 @@ class Index:
             return totals_in(db)
 
     # Eviction
+
+    def thin(self, db: sqlite3.Connection, row: Row) -> int:
+        """Remove what was used longest ago of a crowd that an entry joins; return how many."""
+        query = "select key, mark from entries where source = ? and source != '' and key != ?"
+        others = db.execute(query, (row.source, row.key)).fetchall()
+        excess = len(others) + 1 - CROWD
+        if excess <= 0:
+            return 0
+        others.sort(key=lambda other: self.files.used_at(other[0]))
+        self.drop(db, others[:excess])
+        return excess
 
     def evict(self, db: sqlite3.Connection, excess: int, spared: str) -> int:
         """Remove the entries used longest ago, `excess` bytes of them; return how many.
@@ -273,70 +307,3 @@ class Index:
         state = self.current()
         with state.lock:
             state.close()
-
-
-def connect(path: Path, lock_timeout: float) -> sqlite3.Connection:
-    """Open the index, and make what is missing of it."""
-    db = sqlite3.connect(path, lock_timeout, isolation_level=None, check_same_thread=False)
-    try:
-        journal(db)
-        db.execute("pragma synchronous = normal")
-        db.execute("pragma journal_size_limit = 4194304")
-        db.executescript(f"begin immediate; {SCHEMA} commit;")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def journal(db: sqlite3.Connection) -> None:
-    """Choose the write-ahead log, or where a file system can't share memory, a plain journal."""
-    try:
-        (mode,) = db.execute("pragma journal_mode = wal").fetchone()
-    except sqlite3.OperationalError:
-        mode = ""
-    if mode != "wal":
-        db.execute("pragma journal_mode = truncate")
-
-
-def fill(db: sqlite3.Connection, present: Iterable[str], now: int) -> None:
-    """Begin a new index: shards that have files already are due for comparison."""
-    if db.execute("select count(*) from totals").fetchone() != (0,):
-        return
-    checked_at = dict.fromkeys(SHARDS, now) | dict.fromkeys(present, 0)
-    db.execute("begin immediate")
-    db.execute("insert into totals values (0, 0)")
-    db.executemany("insert or ignore into shards values (?, ?)", checked_at.items())
-    db.execute("commit")
-
-
-def mark_in(db: sqlite3.Connection, key: str) -> str | None:
-    found = db.execute("select mark from entries where key = ?", (key,)).fetchone()
-    return found[0] if found else None
-
-
-def totals_in(db: sqlite3.Connection) -> tuple[int, int]:
-    entries, size = db.execute("select entries, bytes from totals").fetchone()
-    return entries, size
-
-
-def identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells one file of this name from another that takes its place."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock against other processes, where the file system has locks."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if fcntl is not None:
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

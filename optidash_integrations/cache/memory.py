@@ -114,6 +114,11 @@ class MemoryCache:
                 self.drop(key)
             return len(keys)
 
+    def sources(self, start: str, *, complete: bool = True) -> set[str]:
+        """Return the sources that start so and have entries."""
+        with self.lock:
+            return {source for source in self.entries.keys_of if source.startswith(start)}
+
     def clear(self) -> None:
         """Forget everything."""
         with self.lock:

@@ -2,6 +2,7 @@
 
     <path>/entries/<key>          an entry: the facts in front, then the body
     <path>/sources/<tag>/<key>    empty: this entry was made from the source that `tag` stands for
+    <path>/families/<tag>/<tag>   a source, which the second tag stands for, of the first's family
 
 One object an entry, and not two: a hit is one request, and a reader never meets the facts of one
 version with the body of another, since a store replaces an object as a whole. What was made from
@@ -24,7 +25,7 @@ from urllib.parse import SplitResult, urlunsplit
 from obstore.exceptions import BaseError, GenericError
 from obstore.store import from_url
 
-from optidash_integrations.cache.entry import KEY, CacheStats, Entry, checked, is_key
+from optidash_integrations.cache.entry import KEY, CacheStats, Entry, checked, family_of, is_key
 from optidash_integrations.cache.files import DamagedError
 from optidash_integrations.cache.shared import (
     MAGIC,
@@ -79,7 +80,10 @@ KNOWN: Mapping[str, frozenset[str]] = {
     | {"account_key", "account_name", "client_id", "client_secret", "sas_key", "tenant_id"},
 }
 
-OURS = re.compile(rf"entries/{KEY.pattern}|sources/[0-9a-f]{{32}}/{KEY.pattern}")
+TAG_NAME = "[0-9a-f]{32}"
+OURS = re.compile(
+    rf"entries/{KEY.pattern}|sources/{TAG_NAME}/{KEY.pattern}|families/{TAG_NAME}/{TAG_NAME}"
+)
 
 
 class ForkedStoreError(Exception):
@@ -244,6 +248,8 @@ class ObjectCache:
     def write(self, key: str, source: str, value: bytes) -> None:
         if source:  # first: an entry that is there is always found by its source
             self.store.put(self.index(tag_of(source), key), b"", use_multipart=False)
+        if family := family_of(source):
+            self.store.put(self.member(family, source), source.encode(), use_multipart=False)
         self.store.put(self.name(key), value, use_multipart=False)
 
     # Deleting: asked for during a pause, too, since what is left out lives on
@@ -270,15 +276,38 @@ class ObjectCache:
         """Forget all entries made from this source; return how many there were."""
         if not source:
             return 0
-        count: int = self.ask(lambda: self.remove_source(tag_of(source)), 0, always=True)
+        count: int = self.ask(lambda: self.remove_source(source), 0, always=True)
         return count
 
-    def remove_source(self, tag: str) -> int:
+    def remove_source(self, source: str) -> int:
+        tag, family = tag_of(source), family_of(source)
         listed = [name for name, _ in self.listing(self.index(tag))]
         keys = [name.rpartition("/")[2] for name in listed]
         ours = [self.name(key) for key in keys if self.tag(key) == tag]
-        self.remove([*ours, *listed])
+        self.remove([*ours, *listed, *([self.member(family, source)] if family else [])])
         return len(ours)
+
+    def sources(self, start: str, *, complete: bool = True) -> set[str]:
+        """Return the sources of a family, or those of all families that start so.
+
+        Each is read, one by one.
+        """
+        found: set[str] = self.ask(lambda: self.members(start), set())
+        return found
+
+    def members(self, start: str) -> set[str]:
+        below = f"{tag_of(start)}/" if family_of(start) == start else ""
+        names = [name for name, _ in self.listing(f"{self.folder}families/{below}")]
+        return {source for source in map(self.text, names) if source.startswith(start)}
+
+    def text(self, name: str) -> str:
+        try:
+            return self.store.get(name).bytes().to_bytes().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+
+    def member(self, family: str, source: str) -> str:
+        return f"{self.folder}families/{tag_of(family)}/{tag_of(source)}"
 
     def remove(self, names: list[str]) -> None:
         for start in range(0, len(names), BATCH):
@@ -298,7 +327,7 @@ class ObjectCache:
         self.ask(self.remove_all, None, always=True)
 
     def remove_all(self) -> None:
-        for folder in ("entries/", "sources/"):
+        for folder in ("entries/", "sources/", "families/"):
             self.remove([name for name, _ in self.listing(self.folder + folder)])
 
     def listing(self, prefix: str) -> Iterator[tuple[str, int]]:

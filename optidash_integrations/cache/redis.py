@@ -2,6 +2,7 @@
 
     <prefix>cache:e:<key>       an entry
     <prefix>cache:s:<tag>       the keys of a source, which `tag` stands for
+    <prefix>cache:f:<tag>       the sources of a family, which `tag` stands for
 
 What a source's set names may be gone, or belong to another source by now: the entry's own head
 decides. How much memory all of it takes is for Redis to bound, with `maxmemory` and an eviction
@@ -22,7 +23,7 @@ from redis.exceptions import ConnectionError as NotConnectedError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TooSlowError
 
-from optidash_integrations.cache.entry import CacheStats, Entry, checked, is_key
+from optidash_integrations.cache.entry import CacheStats, Entry, checked, family_of, is_key
 from optidash_integrations.cache.files import DamagedError
 from optidash_integrations.cache.shared import (
     HEAD_BYTES,
@@ -48,6 +49,9 @@ PREFIXES = re.compile(r"[!-~]{1,64}")
 SOCKET_TIMEOUT = 1.0
 CONNECT_TIMEOUT = 0.5
 BATCH = 500
+
+# Whoever uses an entry does not know its family: so its sources are kept for about a year more.
+FAMILY_LIFETIMES = 12
 
 OF_THE_CONNECTION = frozenset(
     {
@@ -249,6 +253,10 @@ class RedisCache:
                 index = f"{self.root}s:{tag_of(source)}"
                 pipeline.sadd(index, key)
                 pipeline.expire(index, self.lifetime)
+            if family := family_of(source):
+                sources = self.family(family)
+                pipeline.sadd(sources, source)
+                pipeline.expire(sources, FAMILY_LIFETIMES * self.lifetime)
             pipeline.set(self.name(key), value, ex=self.lifetime)
             pipeline.execute()
         return True
@@ -266,10 +274,34 @@ class RedisCache:
         """Forget all entries made from this source; return how many there were."""
         if not source:
             return 0
-        tag = tag_of(source)
-        return self.medium.ask(
-            lambda: int(self.delete_source_script(keys=[self.root], args=[tag])), 0, always=True
-        )
+        return self.medium.ask(lambda: self.remove_source(source), 0, always=True)
+
+    def remove_source(self, source: str) -> int:
+        count = int(self.delete_source_script(keys=[self.root], args=[tag_of(source)]))
+        if family := family_of(source):
+            self.client.srem(self.family(family), source)
+        return count
+
+    def sources(self, start: str, *, complete: bool = True) -> set[str]:
+        """Return the sources of a family, or those of all families that start so.
+
+        Some may have no entry any more. For more than one family all keys are walked through.
+        """
+        return self.medium.ask(lambda: self.members(start), set())
+
+    def members(self, start: str) -> set[str]:
+        if family_of(start) == start:
+            return decoded(self.client.smembers(self.family(start)))
+        found: set[str] = set()
+        for names in batches(self.names(f"{self.root}f:"), BATCH):
+            with self.client.pipeline(transaction=False) as pipeline:
+                for name in names:
+                    pipeline.smembers(name)
+                found.update(*map(decoded, pipeline.execute()))
+        return {source for source in found if source.startswith(start)}
+
+    def family(self, family: str) -> str:
+        return f"{self.root}f:{tag_of(family)}"
 
     def clear(self) -> None:
         """Forget everything that is the cache's own, and nothing else in the database."""
@@ -305,6 +337,10 @@ class RedisCache:
         """Send what was noted, and close the connections; the next use opens them again."""
         self.medium.ask(self.send_notes, None)
         self.client.connection_pool.disconnect()
+
+
+def decoded(names: Iterable[bytes | str]) -> set[str]:
+    return {n if isinstance(n, str) else n.decode("utf-8", "replace") for n in names}
 
 
 def batches(names: Iterable[bytes], size: int) -> Iterator[list[bytes]]:

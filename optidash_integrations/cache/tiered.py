@@ -18,6 +18,10 @@ class TieredCache:
 
     def get(self, key: str) -> Entry | None:
         """Return an entry from the first tier that has it, or None."""
+        return self.find(key)[0]
+
+    def find(self, key: str) -> tuple[Entry | None, int]:
+        """Return an entry, and the place of the first tier that has it; or None."""
         purge = self.purge
         for position, tier in enumerate(self.tiers):
             entry = tier.get(key)
@@ -26,9 +30,9 @@ class TieredCache:
                 self.fill(position, key, entry)
                 if purge is not self.purge:
                     self.forget_above(position, key)
-                return entry
+                return entry, position
         self.misses += 1
-        return None
+        return None, len(self.tiers)
 
     def fill(self, position: int, key: str, entry: Entry) -> None:
         """Put what a tier had into those above it, and tell those below that it is in use."""
@@ -77,6 +81,11 @@ class TieredCache:
             most = max(most, tier.delete_source(source))
             self.purge = object()
         return most
+
+    def sources(self, start: str, *, complete: bool = True) -> set[str]:
+        """Return the sources that start so and have entries in any tier."""
+        found: set[str] = set()
+        return found.union(*(tier.sources(start, complete=complete) for tier in self.tiers))
 
     def clear(self) -> None:
         """Forget everything in every tier."""

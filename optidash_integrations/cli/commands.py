@@ -13,7 +13,9 @@ from optidash_integrations import __version__, cli, settings
 from optidash_integrations.bulk import DELAY
 from optidash_integrations.cli import account as accounts
 from optidash_integrations.cli import doctor
+from optidash_integrations.cli.cache import cache
 from optidash_integrations.cli.files import printable, search
+from optidash_integrations.cli.places import here
 from optidash_integrations.cli.tasks import (
     MistakeError,
     Task,
@@ -155,14 +157,14 @@ def optimize(
         raise click.exceptions.Exit(cli.FAILED)
 
 
-@optidash.command()
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def account(as_json: bool) -> None:
     """Show the API account: its calls, its rate limit, and this month's budget.
 
     The key comes from OPTIDASH_API_KEY. Asking costs none of the account's calls.
     """
-    chosen = settings.read({})
+    chosen = here().settings()
     if not accounts.has_api(chosen):
         raise MistakeError(accounts.NO_KEY)
     with accounts.ledger_for(chosen) as ledger, accounts.client_for(chosen, ledger) as client:
@@ -179,19 +181,20 @@ def account(as_json: bool) -> None:
         accounts.budget_note(chosen)
 
 
-@optidash.command("doctor")
+@click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--offline", is_flag=True, help="Leave out what needs the network.")
 def examine(as_json: bool, offline: bool) -> None:
     """Check settings, processor, API and cache, and say what to do where one is not well.
 
-    Settings come from the environment, not from a site's configuration. Nothing is written, but for
-    a file in the cache folder that is gone at once, and no image is sent.
+    `optidash doctor` takes settings from the environment, `manage.py optidash doctor` and
+    `flask optidash doctor` the site's own. Nothing is written, but for a file in the cache folder
+    that is gone at once, and no image is sent.
 
     Exits with 1 if a check failed.
     """
     findings = []
-    for name, finding in doctor.examined(os.environ, is_offline=offline):
+    for name, finding in doctor.examined(here(), os.environ, is_offline=offline):
         findings.append((name, finding))
         if not as_json:
             doctor.show(name, finding)
@@ -199,3 +202,13 @@ def examine(as_json: bool, offline: bool) -> None:
         click.echo(json.dumps(doctor.as_document(findings), indent=2))
     if not doctor.is_well(findings):
         raise click.exceptions.Exit(cli.FAILED)
+
+
+@click.group(cls=Commands)
+def for_site() -> None:
+    """Look after the images of this site, with its own settings."""
+
+
+for command in (account, cache, examine):
+    optidash.add_command(command)
+    for_site.add_command(command)

@@ -19,6 +19,7 @@ from optidash_integrations import __version__, settings
 from optidash_integrations.cli import doctor_api, doctor_cache
 from optidash_integrations.cli.files import printable
 from optidash_integrations.cli.findings import FAILED, Case, Finding, failed, ok, warning
+from optidash_integrations.cli.places import Place
 from optidash_integrations.cli.trial import made_here, read_here
 from optidash_integrations.errors import OptidashError, ProcessorMissingError
 from optidash_integrations.formats import BY_NAME
@@ -37,12 +38,14 @@ ENCODERS = (
 )
 
 
-def examined(environ: Mapping[str, str], *, is_offline: bool = False) -> Iterator[Named]:
+def examined(
+    place: Place, environ: Mapping[str, str], *, is_offline: bool = False
+) -> Iterator[Named]:
     """Yield what each check has found, by its name, in order."""
     known = {name: value for name, value in environ.items() if is_known(name)}
-    wrong = settings.problems({}, environ=known)
+    wrong = place.problems(known)
     yield "version", of_version()
-    yield "settings", of_settings(known, wrong)
+    yield "settings", of_settings(place, known, wrong)
     unknown = of_unknown_names(environ)
     if unknown:
         yield "environment", unknown
@@ -50,7 +53,7 @@ def examined(environ: Mapping[str, str], *, is_offline: bool = False) -> Iterato
         # A key must not go to an API that was not meant.
         yield "other checks", warning("they were left out", "set that right, and run this again")
         return
-    with closing(Case(settings.read({}, environ=known), is_offline)) as case:
+    with closing(Case(place.settings(known), is_offline)) as case:
         yield from checked(case)
 
 
@@ -82,12 +85,19 @@ def of_version() -> Finding:
     )
 
 
-def of_settings(known: Mapping[str, str], wrong: Sequence[str]) -> Finding:
-    """Tell which settings the environment gives, and all that is wrong with them."""
+def of_settings(place: Place, known: Mapping[str, str], wrong: Sequence[str]) -> Finding:
+    """Tell which settings a site and the environment give, and all that is wrong with them."""
     if wrong:
-        return failed("; ".join(wrong), "correct them in the environment")
-    names = ", ".join(sorted(known))
-    return ok(f"from the environment: {names}" if names else "none set, so all are the defaults")
+        return failed("; ".join(wrong), f"correct them in {place.name}")
+    given = [place.spelling.shown(name) for name in sorted(own_names(place))]
+    told = [f"from {place.name}: {', '.join(given)}"] if given else []
+    told += [f"from the environment: {', '.join(sorted(known))}"] if known else []
+    return ok("; ".join(told) or "none set, so all are the defaults")
+
+
+def own_names(place: Place) -> set[str]:
+    """Return the names of the settings that a site gives itself."""
+    return {name for name in SPECS if place.spelling.written(name) in place.values}
 
 
 def of_unknown_names(environ: Mapping[str, str]) -> Finding | None:

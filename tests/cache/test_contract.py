@@ -23,6 +23,7 @@ class Contract:
     """Inherited once for each tier, which gives a `cache` and a `small` one of 1 MiB."""
 
     exact = True
+    can_be_walked = True
     bounded = True
     """Whether the tier evicts by itself, or leaves that to the server that it lies on."""
 
@@ -75,6 +76,23 @@ class Contract:
         cache.put(KEY, Entry({}, b"x"))
         assert cache.delete_source("") == 0
         assert cache.get(KEY) is not None
+
+    def test_tells_the_sources_of_a_family(self, cache: Cache) -> None:
+        for number, source in enumerate(("name:ä#1", "name:ä#2", "name:ä#", "name:b#1", "cat")):
+            cache.put(key_of(number), Entry({}, b"x", source))
+        assert cache.sources("name:ä#") == {"name:ä#1", "name:ä#2", "name:ä#"}
+        assert cache.delete_source("name:ä#1") == 1
+        assert cache.sources("name:ä#") == {"name:ä#2", "name:ä#"}
+        assert cache.sources("name:c#") == set()
+        cache.clear()
+        assert cache.sources("name:ä#") == set()
+
+    def test_tells_the_sources_of_all_families_that_start_so(self, cache: Cache) -> None:
+        for number, source in enumerate(("name:a#1", "name:ab#2", "name:b#1", "name", "cat#1")):
+            cache.put(key_of(number), Entry({}, b"x", source))
+        found = {"name:a#1", "name:ab#2", "name:b#1"} if self.can_be_walked else set()
+        assert cache.sources("name:") == found
+        assert cache.sources("name:a") == found - {"name:b#1"}
 
     def test_clear_leaves_nothing(self, cache: Cache) -> None:
         for number in range(3):
@@ -292,6 +310,7 @@ class TestS3Objects(TestMemoryObjects):
 
 class TestDjangoMemory(Contract):
     exact = False
+    can_be_walked = False
     bounded = False
     alias = "memory"
 

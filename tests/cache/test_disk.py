@@ -17,6 +17,7 @@ import pytest
 
 from optidash_integrations.cache.disk import CacheUnavailableError, DiskCache
 from optidash_integrations.cache.entry import Entry
+from optidash_integrations.cache.index import Holding
 from optidash_integrations.errors import OptidashError
 from tests.cache.conftest import MIB, Clock, key_of
 
@@ -602,3 +603,50 @@ def test_a_full_disk_costs_writes_and_nothing_else(
     disk.put(KEY, Entry({}, BODY))
     assert disk.get(KEY) == Entry({}, BODY)
     disk.close()
+
+
+# Crowds of a family
+
+
+def test_a_crowd_of_one_family_has_sixteen_entries_and_others_as_many_as_they_like(
+    disk: DiskCache, clock: Clock
+) -> None:
+    for number in range(40):
+        disk.put(key_of(number, "r-"), Entry({}, None, "name:a#1"))
+        disk.put(key_of(number), Entry({}, b"x", "1"))
+        disk.put(key_of(number, "n-"), Entry({}, None, f"name:{number}#1"))
+        clock.hour()
+    assert [disk.get(key_of(n, "r-")) is not None for n in range(40)] == [False] * 24 + [True] * 16
+    assert disk.stats().entries == 16 + 40 + 40
+
+
+def test_of_a_crowd_the_one_used_longest_ago_goes(disk: DiskCache, clock: Clock) -> None:
+    for number in range(30):
+        disk.put(key_of(number, "r-"), Entry({}, None, "name:a#1"))
+        clock.hour()
+        assert disk.get(key_of(0, "r-")) is not None
+    assert disk.get(key_of(20, "r-")) is not None
+    assert disk.get(key_of(5, "r-")) is None
+
+
+def test_tells_what_there_is_of_each_source(disk: DiskCache, clock: Clock) -> None:
+    for number in range(3):
+        disk.put(key_of(number), Entry({}, b"x" * 5000 if number else None, "cat"))
+    disk.put(key_of(9), Entry({}, b"x"))
+    clock.hour()
+    disk.get(key_of(1))
+    assert disk.holdings() == [Holding("cat", 3, 2, 3 * 4096 + 2 * 8192)]
+    assert disk.used_at("cat") == pytest.approx(clock() * 1e9, rel=1e-9)
+    assert disk.used_at("dog") == 0
+
+
+def test_an_index_made_anew_finds_all_sources_again(
+    disk: DiskCache, open_disk: Callable[..., DiskCache], folder: Path
+) -> None:
+    disk.put(KEY, Entry({}, b"x", "name:a#1"))
+    disk.close()
+    for file in (folder / "v1").glob("index.sqlite3*"):
+        file.unlink()
+    again = open_disk()
+    assert again.sources("name:", complete=False) == set()
+    assert again.sources("name:") == {"name:a#1"}
