@@ -16,12 +16,12 @@ SITES := example_sites
 # Tests that share a server or a wheel stay in one process.
 TOGETHER := -n 2 --dist loadgroup --max-worker-restart=0
 
-# Programs from Debian packages of the same name: chromium for tests of the galleries,
-# redis-server for those of the shared cache, wrk for benchmarks. Without them these parts are left out, with a line that says so.
-PROGRAMS := chromium redis-server wrk
+# Programs from Debian packages: chromium for tests of the galleries, redis-server for those of the
+# shared cache, nginx and varnishd for those behind a cache, wrk for benchmarks. Without them these parts are left out, with a line that says so.
+PROGRAMS := chromium nginx:nginx-light redis-server varnishd:varnish wrk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types types42 tests tests42 bench clean programs
+.PHONY: help demo test lint types types42 tests tests42 soak bench clean programs
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make test    lint, types and tests, on Django 5.2 and 4.2, and the built wheel"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   benchmarks, as ratios"
+	@echo "make soak    ten minutes of load on small caches, and 200 killed writers"
 	@echo "make clean   removes what the others made"
 
 # The demo needs less than the tests do, so each has a stamp of its own.
@@ -74,6 +75,11 @@ tests: $(VENV)/.dev
 tests42: $(VENV42)/.dev
 	@$(VENV42)/bin/python -c "import django; assert django.VERSION[:2] == (4, 2), django.VERSION"
 	@$(VENV42)/bin/python -m pytest $(TOGETHER) -k django
+
+soak: $(VENV)/.dev
+	@$(BIN)/python -m tests.soak.delivery --seconds 600
+	@rm -rf build/killed && mkdir -p build
+	@$(BIN)/python -m tests.soak.killing build/killed --kills 200
 
 bench: $(VENV)/.dev programs
 	@$(BIN)/python -m benchmarks

@@ -146,7 +146,7 @@ class OptidashClient(Client[Transport]):
     Images larger than `max_bytes` are refused while they arrive, and those that are none, unless
     `any_type`. Results are downloaded from the API's own host, from the public internet and from
     `download_hosts`. After the last failure `fallback_image` (a path or bytes) stands in for an
-    image asked for in memory. `proxy` and `verify` (an SSL context, or the path of certificates) are
+    image asked for in memory. `proxy` and `verify` (an SSL context, or a path of certificates) are
     for the way there; `clock`, `monotonic`, `sleep` and `jitter` are for tests.
 
     Sources are paths, bytes or files open for reading bytes; operations are `Operations` or plain
