@@ -6,7 +6,7 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
-from optidash_integrations.errors import OptionError
+from optidash_integrations.errors import OptionError, Said
 
 PORTS = {"http": 80, "https": 443}
 LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
@@ -23,7 +23,7 @@ def checked_url(url: object, name: str, *, allow_http: bool) -> SplitResult:
         parts = urlsplit(url if isinstance(url, str) else "")
         port = parts.port
     except ValueError:
-        raise OptionError(name, takes, "one that can't be read") from None
+        raise OptionError(name, takes, Said("one that can't be read")) from None
     if parts.scheme not in PORTS or not parts.hostname or port == 0 or has_control(str(url)):
         raise OptionError(name, takes, without_secrets(str(url)))
     if parts.username is not None or parts.password is not None:
@@ -35,6 +35,13 @@ def checked_url(url: object, name: str, *, allow_http: bool) -> SplitResult:
             without_secrets(str(url)),
         )
     return parts
+
+
+def normal_url(url: str) -> str:
+    """Return an address with scheme and host in lower case, and no slash at its end."""
+    scheme, separator, rest = url.strip().partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme.lower()}{separator}{host.lower()}{slash}{path}".rstrip("/")
 
 
 def is_header_safe(key: object) -> bool:

@@ -23,7 +23,7 @@ from optidash_integrations.documents import (
     error_of,
     parsed,
 )
-from optidash_integrations.errors import ApiError, DownloadError, OptionError, ProtocolError
+from optidash_integrations.errors import ApiError, DownloadError, OptionError, ProtocolError, Said
 from optidash_integrations.flows import Do
 from optidash_integrations.formats import of_media_type
 from optidash_integrations.operations import Operations
@@ -77,8 +77,12 @@ class Api(Caller):
         call = self.fetch_call(url, binary_document(asked, {"headers": headers}))
         return (yield from self.received(as_binary(call, sink)))
 
-    def download(self, result: Metadata | str, sink: Sink) -> Flow[None]:
+    def download(self, result: Metadata | Variant | str, sink: Sink) -> Flow[None]:
         """Receive a result that the API keeps."""
+        if isinstance(result, Variant):
+            result = result.metadata
+        if not isinstance(result, str | Metadata):
+            raise OptionError("download", "the metadata of a result, or its address", result)
         metadata = Metadata() if isinstance(result, str) else result
         url = result if isinstance(result, str) else result.output.url
         if not url:
@@ -363,7 +367,7 @@ def binary_document(given: Asked, more: Mapping[str, object] | None = None) -> d
     document = operations_document(given, more or {})
     for name in ("webhook", "store"):
         if document.get(name):
-            raise OptionError(name, "no value where the image itself is the answer", "one")
+            raise OptionError(name, "no value where the image itself is the answer", Said("one"))
     response = document.get("response")
     return document | {
         "response": {**(response if isinstance(response, dict) else {}), "mode": "binary"}
@@ -397,7 +401,7 @@ def metadata_document(headers: Mapping[str, str]) -> Mapping[str, object] | None
 def segment(name: str, value: str) -> str:
     """Return a value as one segment of a path."""
     if not isinstance(value, str) or not value or value in (".", "..") or not value.isprintable():
-        raise OptionError(name, "a non-empty printable text", "the value given")
+        raise OptionError(name, "a non-empty printable text", Said("the value given"))
     return quote(value, safe="")
 
 

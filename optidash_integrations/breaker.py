@@ -29,6 +29,8 @@ LONGEST_TOLD = 24 * 3600.0
 """The longest rest that an answer may ask for: a wrong one must not end all calls for ever."""
 
 PROBE_SECONDS = 120.0
+ALONE_SECONDS = 10.0
+"""How long a process goes by its own state after the shared one could not be read."""
 
 # What says that the API, or the way to it, is at fault, and not this image or these operations.
 FAILED = (ApiUnavailableError, AuthenticationError, QuotaExceededError, ProtocolError)
@@ -55,6 +57,8 @@ class Breaker:
         self.account = account
         self.failures = failures
         self.clock = clock
+        self.spare = Ledger(None)
+        self.alone_until = 0.0  # the ledger has failed, and is left alone so long
 
     def enter(self) -> None:
         """Let a call through, or raise CircuitOpenError."""
@@ -87,19 +91,28 @@ class Breaker:
         return found[-1]
 
     def change(self, step: Callable[[Circuit], Circuit]) -> None:
-        try:
-            self.change_kept(step)
-        except (sqlite3.Error, OSError) as error:
-            logger.warning("how the API is doing can't be kept: %s", error)
-            self.ledger = Ledger(None)
-            self.change_kept(step)
+        now = self.clock()
+        if not self.alone_until - ALONE_SECONDS <= now < self.alone_until:
+            try:
+                self.change_kept(step, self.ledger)
+            except (sqlite3.Error, OSError) as error:
+                logger.warning("how the API is doing can't be kept for now: %s", error)
+                self.alone_until = now + ALONE_SECONDS
+            else:
+                return
+        self.change_kept(step, self.spare)
 
-    def change_kept(self, step: Callable[[Circuit], Circuit]) -> None:
-        with self.ledger.transaction() as db:
+    def change_kept(self, step: Callable[[Circuit], Circuit], ledger: Ledger) -> None:
+        with ledger.transaction() as db:
             before = Circuit.read(db, self.account)
             after = step(before)
             if after != before:
                 after.write(db, self.account)
+
+    def close(self) -> None:
+        """Close the ledgers; the next use opens them again."""
+        self.ledger.close()
+        self.spare.close()
 
     # What becomes of a state
 
@@ -128,9 +141,10 @@ class Breaker:
         return circuit if self.rests(circuit) else Circuit()
 
     def failed(self, circuit: Circuit, error: ApiError) -> Circuit:
-        if error.seconds is not None:
+        if error.seconds:
             return self.opened(circuit, min(error.seconds, LONGEST_TOLD), error)
-        limited = isinstance(error, RateLimitError)
+        # Where it says "at once" it asks for no rest, but has failed.
+        limited = isinstance(error, RateLimitError) and error.seconds is None
         if circuit.is_closed and circuit.failures + 1 < self.failures and not limited:
             return replace(circuit, failures=circuit.failures + 1, reason=str(error))
         if self.rests(circuit):  # a call that was on its way when it opened

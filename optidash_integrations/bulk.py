@@ -78,7 +78,7 @@ class Work:
 
 
 def is_address(source: Source) -> bool:
-    return isinstance(source, str) and source.startswith(("http://", "https://"))
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
 
 
 def with_result(item: Item, result: Variant | Metadata) -> Item:
@@ -87,28 +87,73 @@ def with_result(item: Item, result: Variant | Metadata) -> Item:
     return replace(item, metadata=result)
 
 
+def checked(sources: object, path: object, concurrency: object, delay: object) -> int | None:
+    """Return the number of lanes that was asked for; raise OptionError for what can't work."""
+    if isinstance(sources, str | bytes | os.PathLike) or not isinstance(sources, Iterable):
+        raise OptionError("sources", "a list of sources", sources)
+    if path is not None and not callable(path):
+        raise OptionError("path", "a function that gives a path for a source", path)
+    if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
+        raise OptionError("concurrency", "a whole number of requests above 0", concurrency)
+    if type(delay) not in (int, float) or not 0 <= float(str(delay)) < float("inf"):
+        raise OptionError("delay", "a number of seconds, 0 or more", delay)
+    return concurrency
+
+
+class StoppedEarlyError(Exception):
+    """The caller wants no more results."""
+
+
+class Row:
+    """Sources in a row, from which threads take one at a time; `sleep` takes the place of waits."""
+
+    def __init__(
+        self, sources: Iterable[Source], sleep: Callable[[float], Any] | None = None
+    ) -> None:
+        self.items = (Item(index, source) for index, source in enumerate(sources))
+        self.lock = threading.Lock()
+        self.stopped = threading.Event()
+        self.slept = sleep
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.take, None)
+
+    def take(self) -> Item | None:
+        """Return the next item, or None where there is none left."""
+        with self.lock:
+            return None if self.stopped.is_set() else next(self.items, None)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; raise StoppedEarlyError where nothing is wanted any more."""
+        if self.slept is not None:
+            self.slept(seconds)
+        elif self.stopped.wait(seconds):
+            raise StoppedEarlyError
+
+    def stop(self) -> None:
+        """Give out nothing more, and end what only waits."""
+        self.stopped.set()
+
+
 def in_threads(
-    sources: Iterable[Source],
+    row: Row,
     work: Callable[[Item], Item],
     lanes: int,
     delay: float,
-    sleep: Callable[[float], Any],
     progress: Callable[[Item], object] | None,
 ) -> Iterator[Item]:
     """Yield what `work` makes of each source, in the order in which it is done.
 
-    At most `lanes` results wait for the caller. One that stops early ends the lanes.
+    At most `lanes` results wait for the caller. One that stops early ends the lanes, and waits no
+    longer than for the requests that are under way.
     """
-    if lanes < 1:
-        raise OptionError("concurrency", "a number of requests, 1 or more", lanes)
-    row = Row(sources)
     done: queue.Queue[Item | BaseException | None] = queue.Queue(lanes)
 
     def lane() -> None:
         try:
             for position, item in enumerate(row):
                 if position and delay:
-                    sleep(delay)
+                    row.sleep(delay)
                 done.put(work(item))
             done.put(None)
         except BaseException as error:  # noqa: BLE001  the sources' own: the caller's affair
@@ -137,27 +182,6 @@ def in_threads(
                 done.get(timeout=0.01)
 
 
-class Row:
-    """Sources in a row, from which threads take one at a time."""
-
-    def __init__(self, sources: Iterable[Source]) -> None:
-        self.items = (Item(index, source) for index, source in enumerate(sources))
-        self.lock = threading.Lock()
-        self.stopped = False
-
-    def __iter__(self) -> Iterator[Item]:
-        return iter(self.take, None)
-
-    def take(self) -> Item | None:
-        """Return the next item, or None where there is none left."""
-        with self.lock:
-            return None if self.stopped else next(self.items, None)
-
-    def stop(self) -> None:
-        """Give out nothing more."""
-        self.stopped = True
-
-
 async def in_tasks(
     sources: Iterable[Source],
     work: Callable[[Item], Awaitable[Item]],
@@ -167,8 +191,6 @@ async def in_tasks(
     progress: Callable[[Item], object] | None,
 ) -> AsyncIterator[Item]:
     """Yield what `work` makes of each source, as `in_threads` does, on the event loop."""
-    if lanes < 1:
-        raise OptionError("concurrency", "a number of requests, 1 or more", lanes)
     row = Row(sources)
     done: asyncio.Queue[Item | BaseException | None] = asyncio.Queue(lanes)
 

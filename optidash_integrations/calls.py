@@ -7,6 +7,7 @@ drives it sends requests and sleeps.
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from optidash_integrations.addresses import (
     host_of,
     is_header_safe,
     is_same_origin,
+    normal_url,
     without_secrets,
 )
 from optidash_integrations.documents import described
@@ -29,6 +31,7 @@ from optidash_integrations.errors import (
     OptionError,
     ProtocolError,
     RateLimitError,
+    Said,
 )
 from optidash_integrations.flows import Do
 from optidash_integrations.pacing import Pacer, RateLimit, SharedLimits, rate_limit_of
@@ -137,24 +140,23 @@ class Config:
     def __post_init__(self) -> None:
         if self.auth not in ("basic", "bearer"):
             raise OptionError("auth", "basic or bearer", self.auth)
-        if self.api_key is not None and not is_header_safe(self.api_key):
-            raise OptionError("api_key", "a key of printable ASCII characters", type(self.api_key))
-        if self.auth == "basic" and ":" in (self.api_key or ""):
-            # RFC 7617, 2: the colon ends the user name.
-            raise OptionError("api_key", "a key without a colon, or auth=bearer", "one with it")
-        for name in ("timeout", "max_bytes", "concurrency"):
+        check_key(self.api_key, self.auth)
+        for name, (kinds, lowest, takes) in NUMBERS.items():
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not value > 0:
-                raise OptionError(name, "a number above 0", value)
-        for name in ("retries", "max_wait"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not value >= 0:
-                raise OptionError(name, "a number, 0 or more", value)
+            if type(value) not in kinds or not lowest <= value < math.inf:
+                raise OptionError(name, takes, value)
+        for name in ("allow_http", "any_type", "waits_for_limits"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(name, "True or False", getattr(self, name))
+        if isinstance(self.download_hosts, str | bytes):
+            raise OptionError("download_hosts", "a list of host names", self.download_hosts)
+        object.__setattr__(self, "download_hosts", tuple(self.download_hosts))
         parts = checked_url(self.api_url, "api_url", allow_http=self.allow_http)
         if parts.query or parts.fragment:
             raise OptionError(
                 "api_url", "an address without ? and #", without_secrets(self.api_url)
             )
+        object.__setattr__(self, "api_url", normal_url(self.api_url))
 
     @property
     def authorization(self) -> Mapping[str, str]:
@@ -165,6 +167,30 @@ class Config:
             return {"authorization": f"Bearer {self.api_key}"}
         pair = base64.b64encode(f"{self.api_key}:".encode()).decode()
         return {"authorization": f"Basic {pair}"}
+
+
+ANY_NUMBER, WHOLE = (int, float), (int,)
+NUMBERS: Mapping[str, tuple[tuple[type, ...], float, str]] = {
+    "timeout": (ANY_NUMBER, 0.001, "a number of seconds above 0"),
+    "max_wait": (ANY_NUMBER, 0, "a number of seconds, 0 or more"),
+    "retries": (WHOLE, 0, "a whole number, 0 or more"),
+    "max_bytes": (WHOLE, 1, "a whole number of bytes above 0"),
+    "concurrency": (WHOLE, 1, "a whole number above 0"),
+}
+
+
+def check_key(key: object, auth: str) -> None:
+    """Raise OptionError for a key that no header can carry; it does not show the key."""
+    if key is None:
+        return
+    takes = "printable ASCII characters without white space"
+    if not isinstance(key, str):
+        raise OptionError("api_key", takes, type(key))
+    if not is_header_safe(key):
+        wrong = "an empty text" if not key else "white space" if key.split() != [key] else "others"
+        raise OptionError("api_key", takes, Said(wrong))
+    if auth == "basic" and ":" in key:  # RFC 7617, 2: the colon ends the user name
+        raise OptionError("api_key", "no colon, unless auth is bearer", Said("one with a colon"))
 
 
 @dataclass(frozen=True, slots=True)

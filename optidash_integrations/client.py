@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 import time
 from collections.abc import (
     AsyncIterator,
@@ -25,7 +26,8 @@ from optidash_integrations.api import Api, Asked
 from optidash_integrations.bulk import DELAY, Item, OperationsFor
 from optidash_integrations.calls import API_URL, Config, Flow, Gate, Send, Sleep, Step
 from optidash_integrations.documents import Account, SubKey, Webhook
-from optidash_integrations.flows import drive, drive_async
+from optidash_integrations.errors import OptionError
+from optidash_integrations.flows import drive, drive_async, in_thread
 from optidash_integrations.ledger import FILE, Ledger, MonthlyBudget, account_of
 from optidash_integrations.pacing import RateLimit, SharedLimits
 from optidash_integrations.payload import FileSink, MemorySink, Source
@@ -84,12 +86,14 @@ class Client(Generic[W]):
             concurrency=concurrency,
             allow_http=allow_http,
             any_type=any_type,
-            download_hosts=tuple(download_hosts),
+            download_hosts=download_hosts,  # type: ignore[arg-type]
             fallback_image=content_of(fallback_image),
         )
-        account = account_of(api_url, api_key)
+        account = account_of(self.config.api_url, api_key)
         budget = None
         if monthly_budget is not None:
+            if type(monthly_budget) is not int or monthly_budget < 0:
+                raise OptionError("monthly_budget", "a whole number, 0 or more", monthly_budget)
             if ledger is None:
                 ledger = Ledger(Path(budget_file) if budget_file else default_cache_dir() / FILE)
             budget = MonthlyBudget(ledger, account, monthly_budget, clock=clock)
@@ -104,12 +108,19 @@ class Client(Generic[W]):
         )
         self.budget = budget
         self.sleep = sleep
+        self.lane = threading.local()
         self.transport = self.wire(self.config, proxy=proxy, verify=verify, clock=monotonic)
 
     @property
     def rate_limit(self) -> RateLimit | None:
         """What the last answer told of the rate limit."""
         return self.api.pacer.rate_limit
+
+    def close_state(self) -> None:
+        if self.budget is not None:
+            self.budget.ledger.close()
+        if self.api.shared is not None:
+            self.api.shared.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(api_url={self.config.api_url!r})"
@@ -215,7 +226,7 @@ class OptidashClient(Client[Transport]):
         """Let the API fetch an image; write its result to `path`, whole or not at all."""
         return self.run(self.api.fetch_image(url, operations, FileSink(path), headers)).metadata
 
-    def download(self, result: Metadata | str, path: Target) -> Path:
+    def download(self, result: Metadata | Variant | str, path: Target) -> Path:
         """Write a result that the API keeps (for 24 hours) to `path`, whole or not at all.
 
         The key is not sent along.
@@ -242,11 +253,14 @@ class OptidashClient(Client[Transport]):
         stop the rest.
         """
         work = bulk.Work(operations, path)
-        lanes = concurrency or self.config.concurrency
-        sleep = self.sleep or time.sleep
-        return bulk.in_threads(
-            sources, lambda item: work.done(self, item), lanes, delay, sleep, progress
-        )
+        lanes = bulk.checked(sources, path, concurrency, delay) or self.config.concurrency
+        row = bulk.Row(sources, self.sleep)
+
+        def done(item: Item) -> Item:
+            self.lane.sleep = row.sleep  # a caller who leaves ends what only waits
+            return work.done(self, item)
+
+        return bulk.in_threads(row, done, lanes, delay, progress)
 
     # Everything else
 
@@ -290,14 +304,14 @@ class OptidashClient(Client[Transport]):
         if isinstance(step, Send):
             return self.transport.send(step.call, self.api.arrival)
         if isinstance(step, Sleep):
-            return (self.sleep or time.sleep)(step.seconds)
+            sleep = getattr(self.lane, "sleep", None) or self.sleep or time.sleep
+            return sleep(step.seconds)
         return step.work()
 
     def close(self) -> None:
         """End all connections; a client that is used again opens new ones."""
         self.transport.close()
-        if self.budget is not None:
-            self.budget.ledger.close()
+        self.close_state()
 
     def __enter__(self) -> Self:
         return self
@@ -377,7 +391,7 @@ class AsyncOptidashClient(Client[AsyncTransport]):
         flow = self.api.fetch_image(url, operations, FileSink(path), headers)
         return (await self.run(flow)).metadata
 
-    async def download(self, result: Metadata | str, path: Target) -> Path:
+    async def download(self, result: Metadata | Variant | str, path: Target) -> Path:
         """Write a result that the API keeps to `path`; see `OptidashClient.download`."""
         await self.run(self.api.download(result, FileSink(path)))
         return Path(path)
@@ -394,7 +408,7 @@ class AsyncOptidashClient(Client[AsyncTransport]):
     ) -> AsyncIterator[Item]:
         """Work through many images; see `OptidashClient.optimize_many`."""
         work = bulk.Work(operations, path)
-        lanes = concurrency or self.config.concurrency
+        lanes = bulk.checked(sources, path, concurrency, delay) or self.config.concurrency
         sleep: Callable[[float], Awaitable[Any]] = self.sleep or asyncio.sleep
         return bulk.in_tasks(
             sources, lambda item: work.done_async(self, item), lanes, delay, sleep, progress
@@ -443,13 +457,12 @@ class AsyncOptidashClient(Client[AsyncTransport]):
             return await self.transport.send(step.call, self.api.arrival)
         if isinstance(step, Sleep):
             return await (self.sleep or asyncio.sleep)(step.seconds)
-        return await asyncio.to_thread(step.work)
+        return await in_thread(step.work)
 
     async def close(self) -> None:
         """End all connections; a client that is used again opens new ones."""
         await self.transport.close()
-        if self.budget is not None:
-            self.budget.ledger.close()
+        await in_thread(self.close_state)
 
     async def __aenter__(self) -> Self:
         return self

@@ -60,6 +60,10 @@ class SettingsError(OptidashError, ValueError):
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be made again in another process."""
+        return type(self), (self.problems,)
+
 
 class OptionError(OptidashError, ValueError):
     """An operation or parameter that is unknown or out of range.
@@ -75,6 +79,17 @@ class OptionError(OptidashError, ValueError):
         self.name = name
         self.expected = expected
         self.got = got
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be made again in another process; what came may not get there, its words do."""
+        return remade, (type(self), self.name, self.expected, str(self))
+
+
+def remade(kind: type[OptionError], name: str, expected: str, message: str) -> OptionError:
+    """Return an OptionError from another process."""
+    error = kind(name, expected, None)
+    error.args = (message,)
+    return error
 
 
 class QueryError(OptionError):
@@ -259,6 +274,16 @@ class DownloadError(ApiUnavailableError):
 
 class ProtocolError(ApiError, ProcessorError):
     """The API's answer can't be understood, or is not what was asked for."""
+
+
+class Said:
+    """Words of ours in the place of a value that is not to be shown, or has no text."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def __repr__(self) -> str:
+        return self.words
 
 
 def shown(value: object, limit: int = 60) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Executor, Future
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import Any, TypeVar
@@ -115,6 +115,22 @@ async def run_async(flow: Flow[T], executor: Executor) -> T:
         return waited_async(step)
 
     return await drive_async(flow, act)
+
+
+async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
+    """Do something in a thread. A caller who is cancelled goes on only when that has ended: what
+    comes after would otherwise undo less than was done.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 async def waited_async(step: Wait) -> Any:

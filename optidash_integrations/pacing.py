@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -100,6 +102,9 @@ class SharedLimits(Protocol):
     def blocked(self) -> float:
         """Return for how many seconds it does."""
 
+    def close(self) -> None:
+        """Give connections back."""
+
 
 class Pacer:
     """When the next call may go. Threads share one; `clock` gives seconds that only ever grow."""
@@ -107,6 +112,7 @@ class Pacer:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.lock = threading.Lock()
+        LIVING.add(self)
         self.rate_limit: RateLimit | None = None
         self.until = 0.0  # when the period of `rate_limit` ends
         self.next = 0.0  # the next turn within that period
@@ -141,3 +147,16 @@ class Pacer:
             if limit.remaining and wait <= longest:
                 self.next = now + wait + (self.until - now) / (limit.remaining + 1)
             return wait
+
+
+LIVING: weakref.WeakSet[Pacer] = weakref.WeakSet()
+
+
+def begin_anew() -> None:
+    """Replace locks that another thread may have held when the process was forked."""
+    for pacer in LIVING:
+        pacer.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=begin_anew)

@@ -14,7 +14,7 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
-from optidash_integrations.addresses import checked_url, is_header_safe
+from optidash_integrations.addresses import checked_url, is_header_safe, normal_url
 from optidash_integrations.credentials import Credentials
 from optidash_integrations.places import Place
 
@@ -102,7 +102,7 @@ def address() -> Parser:
         if not isinstance(value, str):
             raise ValueError
         checked_url(value.strip(), "api_url", allow_http=False)
-        return value.strip().rstrip("/")
+        return normal_url(value)
 
     return Parser("an address that begins with https:// (http:// on this machine)", parse)
 

@@ -161,13 +161,20 @@ class MemorySink:
         return b"".join(self.chunks)
 
 
+def place_of(path: object) -> Path:
+    """Return where a result goes; a link stays, and what it leads to is written."""
+    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
+        raise OptionError("path", "the path of a file to write", path)
+    return Path(path).resolve() if Path(path).is_symlink() else Path(path)
+
+
 class FileSink:
     """Writes an image under a temporary name beside its own, and renames it when it is whole."""
 
     is_slow = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = place_of(path)
         self.temporary = self.path.parent / f".{secrets.token_hex(8)}.part"
         self.file: BinaryIO | None = None
 

@@ -271,8 +271,7 @@ class ApiProcessor:
     def close(self) -> None:
         """End all connections."""
         self.client.close()
-        self.ledger.close()
-        self.breaker.ledger.close()
+        self.breaker.close()
 
 
 HOSTED = "https://api.optidash.ai/1.0"

@@ -31,11 +31,12 @@ from optidash_integrations.errors import (
     OptionError,
     ProtocolError,
 )
+from optidash_integrations.flows import in_thread
 from optidash_integrations.guard import RefusedAddressError, Resolve, checked_addresses, resolved
 from optidash_integrations.payload import Arrival
 
 Destination = Callable[[Call, int, Mapping[str, str]], Arrival | None]
-Verify = ssl.SSLContext | str | bool
+Verify = ssl.SSLContext | str | os.PathLike[str] | bool
 
 MOST_JSON = 8 * 1024 * 1024
 MOST_ERROR = 64 * 1024
@@ -44,6 +45,15 @@ SLOWEST = 16 * 1024
 
 KEEPALIVE_SECONDS = 15.0
 DISCONNECTED = ("disconnected", "closed connection", "incomplete")
+
+
+def context_of(verify: Verify) -> ssl.SSLContext | bool:
+    """Return the certificates to trust: those of SSL_CERT_FILE or SSL_CERT_DIR, else certifi's."""
+    if verify is True:
+        return httpx.create_ssl_context()
+    if isinstance(verify, str | os.PathLike):
+        return ssl.create_default_context(cafile=os.fspath(verify))
+    return verify
 
 
 class Wire:
@@ -63,7 +73,7 @@ class Wire:
         self.clock = clock
         self.pid = os.getpid()
         self.lock = threading.Lock()
-        self.lines: dict[bool, Any] = {}
+        self.lines: dict[tuple[object, bool], Any] = {}
 
     def options(self, *, foreign: bool) -> dict[str, Any]:
         """Return what httpx's transports are made with."""
@@ -73,14 +83,12 @@ class Wire:
             keepalive_expiry=KEEPALIVE_SECONDS,
         )
         proxy = self.proxy or (None if foreign else proxy_for(self.config.api_url))
-        return {"verify": self.context, "trust_env": False, "limits": limits, "proxy": proxy}
-
-    @property
-    def context(self) -> ssl.SSLContext | bool:
-        """The certificates to trust."""
-        if isinstance(self.verify, str):
-            return ssl.create_default_context(cafile=self.verify)
-        return self.verify
+        return {
+            "verify": context_of(self.verify),
+            "trust_env": False,
+            "limits": limits,
+            "proxy": proxy,
+        }
 
     @property
     def allowed(self) -> Collection[str]:
@@ -92,13 +100,24 @@ class Wire:
         """Return the connections that a call goes through; a forked child begins anew."""
         if self.pid != os.getpid():
             self.pid, self.lines, self.lock = os.getpid(), {}, threading.Lock()
-        found = self.lines.get(call.foreign)
+        key = self.owner(), call.foreign
+        found = self.lines.get(key)
         if found is not None:
             return found
         with self.lock:
-            if call.foreign not in self.lines:
-                self.lines[call.foreign] = self.opened(foreign=call.foreign)
-            return self.lines[call.foreign]
+            if key not in self.lines:
+                self.lines[key] = self.made(foreign=call.foreign)
+            return self.lines[key]
+
+    def owner(self) -> object:
+        """Return whose connections they are."""
+        return None
+
+    def made(self, *, foreign: bool) -> Any:
+        try:
+            return self.opened(foreign=foreign)
+        except (ValueError, ImportError) as error:  # of a proxy, from the environment too
+            raise OptionError("proxy", "the address of a proxy", str(error)) from error
 
     def opened(self, *, foreign: bool) -> Any:
         raise NotImplementedError
@@ -206,7 +225,15 @@ class Transport(Wire):
 
 
 class AsyncTransport(Wire):
-    """Sends requests on the running event loop."""
+    """Sends requests on the running event loop; each loop has connections of its own."""
+
+    def owner(self) -> object:
+        """Return the running loop; what belongs to loops that have ended is forgotten."""
+        running = asyncio.get_running_loop()
+        for key in list(self.lines):
+            if isinstance(key[0], asyncio.AbstractEventLoop) and key[0].is_closed():
+                self.lines.pop(key, None)
+        return running
 
     def opened(self, *, foreign: bool) -> httpx.AsyncHTTPTransport:
         line = httpx.AsyncHTTPTransport(**self.options(foreign=foreign))
@@ -220,7 +247,7 @@ class AsyncTransport(Wire):
             if call.upload is None or isinstance(call.upload.source, bytes):
                 request = self.request(call, stack)
             else:
-                request = await asyncio.to_thread(self.request, call, stack)
+                request = await in_thread(self.request, call, stack)
                 request.stream = Threaded(request.stream)
             with translated():
                 response: httpx.Response = await self.line(call).handle_async_request(request)
@@ -232,15 +259,11 @@ class AsyncTransport(Wire):
 
     async def read(self, reading: Reading, response: httpx.Response) -> Reply:
         slow = reading.writes_slowly
-        await asyncio.to_thread(reading.begin) if slow else reading.begin()
+        await in_thread(reading.begin) if slow else reading.begin()
         try:
             with translated():
                 async for chunk in response.aiter_bytes():
-                    more = (
-                        await asyncio.to_thread(reading.take, chunk)
-                        if slow
-                        else reading.take(chunk)
-                    )
+                    more = await in_thread(reading.take, chunk) if slow else reading.take(chunk)
                     if not more:
                         break
         except ConnectionFailedError as error:
@@ -248,10 +271,10 @@ class AsyncTransport(Wire):
         return reading.reply()
 
     async def close(self) -> None:
-        """End all connections; the next call opens new ones."""
-        lines, self.lines = self.lines, {}
-        for line in lines.values():
-            await line.aclose()
+        """End this loop's connections; the next call opens new ones."""
+        running = self.owner()
+        for key in [key for key in self.lines if key[0] is running]:
+            await self.lines.pop(key).aclose()
 
 
 class Threaded(httpx.AsyncByteStream):
@@ -262,7 +285,7 @@ class Threaded(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         pieces = iter(self.stream)
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        while (piece := await in_thread(next, pieces, None)) is not None:
             yield piece
 
 
@@ -469,7 +492,7 @@ class Download:
         body has more than `most_bytes`.
         """
         timeout = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
-        line = httpx.HTTPTransport(verify=self.verify, trust_env=False)
+        line = httpx.HTTPTransport(verify=context_of(self.verify), trust_env=False)
         line._pool._network_backend = Hurried(self, self.clock() + seconds)  # no public way
         with closing(line), translated():
             request = httpx.Request("GET", url, headers=headers, extensions={"timeout": timeout})

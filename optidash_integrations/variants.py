@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType
 
 ImageData = bytes | Path
 """A source: its bytes, or the file that holds them."""
-
-NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,7 @@ class Metadata:
     id: str = ""
     input: ImageInfo = field(default_factory=ImageInfo)
     output: ImageInfo = field(default_factory=ImageInfo)
-    raw: Mapping[str, object] = field(default_factory=lambda: NOTHING)
+    raw: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, object]) -> Metadata:
@@ -66,7 +63,7 @@ class Metadata:
             str(document.get("id") or ""),
             ImageInfo.from_dict(document.get("input")),
             ImageInfo.from_dict(document.get("output")),
-            MappingProxyType(dict(document)),
+            dict(document),
         )
 
 
@@ -77,7 +74,7 @@ class Variant:
     `is_fallback` says that it is a client's `fallback_image`, because there is no other.
     """
 
-    content: bytes
+    content: bytes = field(repr=False)
     content_type: str
     width: int
     height: int

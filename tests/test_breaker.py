@@ -287,9 +287,11 @@ def test_a_wrong_retry_after_does_not_end_all_calls_for_ever(
     assert not is_open(breaker)
 
 
-def test_a_retry_after_of_nothing_lets_one_call_try_at_once(breaker: Breaker) -> None:
-    fail(breaker, 1, limited(0.0))
+def test_a_retry_after_of_nothing_is_a_failure_and_no_rest(breaker: Breaker) -> None:
+    fail(breaker, 4, limited(0.0))
     assert not is_open(breaker)
+    assert not is_open(breaker)
+    fail(breaker, 1, limited(0.0))
     assert is_open(breaker)
 
 
@@ -421,3 +423,19 @@ def test_without_a_file_it_works_in_memory(clock: Clock) -> None:
         breaker = Breaker(ledger, "a", clock=clock)
         fail(breaker, 5)
         assert is_open(breaker)
+
+
+def test_a_ledger_that_was_locked_for_a_while_is_used_again(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "api.sqlite3"
+    mine, other = (Breaker(Ledger(path), "account", clock=clock) for _ in range(2))
+    mine.enter()
+    mine.ledger.close()
+    path.write_bytes(b"damaged" * 1000)
+    mine.enter()
+    path.unlink()
+    clock.now += 11
+    fail(mine, 5)
+    with pytest.raises(CircuitOpenError):
+        other.enter()
+    mine.close()
+    other.close()

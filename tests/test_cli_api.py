@@ -724,3 +724,14 @@ def test_the_cache_of_another_user_is_left_alone(server, tmp_path):
     mark, what, advice = doctor()["cache folder"]
     assert (mark, "belongs to #12345" in what, "#12345" in advice) == ("warning", True, True)
     assert tree("cache") == []
+
+
+@pytest.mark.parametrize(
+    ("url", "mark"), [("redis://127.0.0.1:1/0", "failed"), ("redis://127.0.0.1/x", "failed")]
+)
+def test_the_doctor_tells_of_a_shared_cache_that_does_not_work(url, mark, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPTIDASH_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("OPTIDASH_CACHE_URL", url)
+    result = run("doctor", "--json")
+    found = {each["check"]: each for each in json.loads(result.stdout)["findings"]}
+    assert (found["shared cache"]["mark"], result.exit_code) == (mark, 1)

@@ -12,10 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 from optidash_integrations.cache.disk import LAYOUT, DiskCache
-from optidash_integrations.cache.entry import CacheStats
+from optidash_integrations.cache.entry import CacheStats, Entry
 from optidash_integrations.cache.index import FILE as INDEX
+from optidash_integrations.cache.shared import open_shared
 from optidash_integrations.cli.findings import Case, Finding, failed, ok, warning
 from optidash_integrations.cli.report import size
+from optidash_integrations.errors import SettingsError
 
 OTHERS_WRITE, STICKY = 0o002, 0o1000
 NOT_THE_OWNER = 0o077
@@ -106,8 +108,34 @@ def stats(case: Case, folder: Path) -> CacheStats | None:
         return disk.stats()
 
 
+PROBE = "d" * 40
+"""The key of an entry that is written, read and removed again."""
+
+
+def of_shared(case: Case) -> Finding | None:
+    """Tell whether the cache that hosts share takes an entry and gives it back."""
+    url = case.settings.cache_url
+    if url is None or case.is_offline:
+        return None
+    try:
+        with closing(open_shared(url)) as shared:
+            shared.put(PROBE, Entry({}, PROBE.encode()))
+            found = shared.get(PROBE)
+            shared.delete(PROBE)
+    except SettingsError as error:
+        return failed(str(error), "correct OPTIDASH_CACHE_URL")
+    scheme = url.partition("://")[0]
+    if found is None or found.body != PROBE.encode():
+        return failed(
+            f"the {scheme} cache does not take an entry and give it back",
+            "see that it runs, and that OPTIDASH_CACHE_URL names it rightly",
+        )
+    return ok(f"the {scheme} cache takes an entry and gives it back")
+
+
 CHECKS: Mapping[str, Callable[[Case], Finding | None]] = {
     "cache folder": of_folder,
     "permissions": of_permissions,
     "cache space": of_space,
+    "shared cache": of_shared,
 }

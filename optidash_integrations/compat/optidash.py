@@ -10,12 +10,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 from optidash_integrations.calls import API_URL
 from optidash_integrations.errors import ApiError, OptidashError, OptionError, ProtocolError
-from optidash_integrations.variants import NOTHING, Metadata, Variant
+from optidash_integrations.variants import Metadata, Variant
 
 if TYPE_CHECKING:
     from optidash_integrations.client import OptidashClient
@@ -33,6 +34,7 @@ class HasDict(Protocol):
         """Return the parameters."""
 
 
+NOTHING: Mapping[str, object] = MappingProxyType({})
 Parameters = Mapping[str, object] | HasDict
 
 

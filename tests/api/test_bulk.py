@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from optidash_integrations.client import OptidashClient
+from optidash_integrations.errors import OptionError
 from tests.api import faults
 from tests.api.conftest import MakeSpeaker
 from tests.api.server import ApiServer
@@ -127,3 +129,31 @@ def test_sources_that_fail_are_the_callers_error(speaker: Speaker) -> None:
 
     with pytest.raises(RuntimeError, match="no more"):
         speaker.many(sources(), ECHO, concurrency=2, delay=0)
+
+
+def test_who_stops_early_does_not_wait_for_those_who_wait(server: ApiServer) -> None:
+    server.fail(None, *[faults.retry_after(20)] * 9)
+    began = time.monotonic()
+    with OptidashClient(KEY, server.url) as client:
+        for _ in client.optimize_many([image(0)] * 50, ECHO, concurrency=4, delay=0):
+            break
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sources": "photo.jpg"},
+        {"sources": b"\xff\xd8\xff"},
+        {"concurrency": 0},
+        {"concurrency": "a"},
+        {"delay": -1},
+        {"delay": "x"},
+        {"path": "out"},
+    ],
+    ids=str,
+)
+def test_arguments_that_can_not_work_are_refused_at_once(wrong, speaker: Speaker) -> None:
+    arguments = {"sources": [image(0)], **wrong}
+    with pytest.raises(OptionError, match=f"^{next(iter(wrong))} takes "):
+        speaker.client.optimize_many(**arguments)

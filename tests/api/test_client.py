@@ -10,7 +10,9 @@ import inspect
 import io
 import json
 import logging
+import pickle
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from optidash_integrations.client import AsyncOptidashClient, OptidashClient
 from optidash_integrations.errors import (
     AuthenticationError,
     ConnectionFailedError,
+    InvalidOperationsError,
     OptionError,
     ProtocolError,
     RequestRefusedError,
@@ -28,6 +31,7 @@ from optidash_integrations.errors import (
 )
 from optidash_integrations.external_storage import AwsStore
 from optidash_integrations.operations import Operations
+from optidash_integrations.payload import FileSink
 from tests.api import faults
 from tests.api.conftest import MakeSpeaker
 from tests.api.server import ApiServer, certificate
@@ -49,7 +53,7 @@ def public(kind: type) -> dict[str, Any]:
 def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
     sync, other = public(OptidashClient), public(AsyncOptidashClient)
     assert sync.keys() == other.keys()
-    for name in sync.keys() - {"act", "run"}:
+    for name in sync.keys() - {"act", "close_state", "run"}:
         ours, theirs = inspect.signature(sync[name]), inspect.signature(other[name])
         assert list(ours.parameters.values()) == list(theirs.parameters.values()), name
         if name != "optimize_many":
@@ -455,3 +459,101 @@ def test_threads_share_a_client(server: ApiServer) -> None:
         for thread in work:
             thread.join()
     assert found == ["Team"] * 8
+
+
+def test_one_async_client_serves_several_loops_one_after_the_other(server: ApiServer) -> None:
+    client = AsyncOptidashClient(KEY, server.url)
+
+    async def call() -> str:
+        name = (await client.account()).name
+        await client.close()
+        return name
+
+    assert [asyncio.run(call()) for _ in range(4)] == ["Team"] * 4
+    assert server.wait_closed()
+
+
+def test_a_variant_s_repr_is_short(speaker: Speaker) -> None:
+    assert len(repr(speaker.upload_to_bytes(bytes(IMAGE) * 50, ECHO))) < 2_000
+
+
+def test_results_and_errors_go_to_other_processes(speaker: Speaker, server: ApiServer) -> None:
+    variant = speaker.upload_to_bytes(IMAGE, ECHO)
+    assert pickle.loads(pickle.dumps(variant)) == variant
+    json.dumps(variant.metadata.raw)
+    server.fail(faults.status(422))
+    with pytest.raises(InvalidOperationsError) as caught:
+        speaker.upload(IMAGE)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.status) == (str(caught.value), 422)
+    with pytest.raises(OptionError) as caught_option:
+        speaker.upload(None)
+    option = pickle.loads(pickle.dumps(caught_option.value))
+    assert (str(option), option.name) == (str(caught_option.value), "source")
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(speaker: Speaker, tmp_path: Path) -> None:
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "real.jpg")
+    speaker.upload_to_file(IMAGE, ECHO, tmp_path / "link.jpg")
+    assert (tmp_path / "link.jpg").is_symlink()
+    assert (tmp_path / "real.jpg").read_bytes() == IMAGE
+
+
+def test_a_variant_can_be_downloaded_again(speaker: Speaker, tmp_path: Path) -> None:
+    variant = speaker.upload_to_bytes(IMAGE, ECHO)
+    assert speaker.download(variant, tmp_path / "a.jpg").read_bytes() == IMAGE
+    with pytest.raises(OptionError, match="metadata of a result"):
+        speaker.download(None, tmp_path / "b.jpg")
+
+
+def test_the_address_counts_as_one_however_it_is_written(kind: str) -> None:
+    speaker = Speaker(kind, "HTTPS://API.example/1.0/")
+    assert speaker.client.config.api_url == "https://api.example/1.0"
+    speaker.end()
+
+
+def test_a_cancelled_call_waits_for_its_threads(server: ApiServer, tmp_path: Path) -> None:
+    """What a thread begins just as its caller leaves would never be undone."""
+
+    class Slow(FileSink):
+        def begin(self) -> None:
+            time.sleep(0.2)
+            super().begin()
+
+    async def give_up() -> None:
+        client = AsyncOptidashClient(KEY, server.url)
+        flow = client.api.upload_image(IMAGE, ECHO, Slow(tmp_path / "a.jpg"))
+        try:
+            async with asyncio.timeout(0.1):
+                await client.run(flow)
+        finally:
+            await client.close()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(give_up())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("retries", 1.5),
+        ("timeout", float("inf")),
+        ("timeout", True),
+        ("concurrency", 0.5),
+        ("max_bytes", float("inf")),
+        ("allow_http", "no"),
+        ("download_hosts", "example.org"),
+        ("monthly_budget", "100"),
+        ("monthly_budget", -1),
+        ("api_key", ""),
+        ("api_key", "a b"),
+        ("api_key", "a:b"),
+        ("api_key", "schlüssel"),
+    ],
+)
+def test_what_can_not_work_is_refused_when_the_client_is_made(
+    name: str, value: Any, kind: str
+) -> None:
+    with pytest.raises(OptionError, match=f"^{name} takes "):
+        Speaker(kind, "https://api.example/1.0", **{name: value})

@@ -342,4 +342,4 @@ def test_every_method_is_in_the_table(speaker_kind: str) -> None:
         if not name.startswith("_") and callable(getattr(type(client.client), name))
     }
     client.end()
-    assert methods - tested == {"act", "close", "optimize_many", "run", "wire"}
+    assert methods - tested == {"act", "close", "close_state", "optimize_many", "run", "wire"}
