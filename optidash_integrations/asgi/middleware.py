@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Awaitable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -63,24 +63,24 @@ class OptidashMiddleware:
             # Those around us may change the head, so they get a list of their own.
             await send({"type": START, "status": 200, "headers": found[0].copy()})
             await send({"type": "http.response.body", "body": found[1]})
-        elif names_ours(scope):
+            return
+        if names_ours(scope):
             await self.intercept(service, scope, receive, send)
-        else:
-            await self.glance(service, scope, receive, send)
-
-    async def glance(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the app answer a request that is probably for a page; notice where it is not."""
+            return
         take: Send | None = None
         exchange: Exchange | None = None
 
-        async def look(message: Message) -> None:
+        def look(message: Message) -> Awaitable[None]:
+            """Notice an image among the pages; a coroutine of its own would cost every page."""
             nonlocal take, exchange
-            if take is None and message["type"] == START:
+            if take is not None:
+                return take(message)
+            if message["type"] == START:
                 take = send
                 if not is_page(message):
                     exchange = taken_up(service, scope, send)
                     take = exchange.take if exchange is not None else send
-            await (take or send)(message)
+            return (take or send)(message)
 
         try:
             await self.app(scope, receive, look)
