@@ -17,6 +17,7 @@ from typing import Any
 from optidash_integrations.addresses import checked_url, is_header_safe, normal_url
 from optidash_integrations.credentials import Credentials
 from optidash_integrations.places import Place
+from optidash_integrations.sendfile import SendFile
 
 UNITS = {"": 1, "B": 1, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
@@ -142,6 +143,19 @@ def choice(*choices: str) -> Parser:
         return value.strip().lower()
 
     return Parser(", ".join(choices[:-1]) + f" or {choices[-1]}", parse)
+
+
+def send_file() -> Parser:
+    """Accept how large files are handed to the web server."""
+
+    def parse(value: Any) -> SendFile:
+        if isinstance(value, SendFile):
+            return value
+        if not isinstance(value, str):
+            raise ValueError
+        return SendFile.parse(value)
+
+    return Parser("x-sendfile, or x-accel-redirect:/internal/ with slashes at both ends", parse)
 
 
 def yes_or_no() -> Parser:

@@ -295,6 +295,12 @@ class Service:
         if os.fstat(file.fileno()).st_size != body.total:
             file.close()
             return None
+        settings = self.settings
+        if settings.send_file is not None and settings.cache_dir is not None:
+            handed = settings.send_file.handed_over(answer, settings.cache_dir)
+            if handed is not answer:
+                file.close()
+                return handed
         return replace(answer, body=replace(body, file=file))
 
     def remember_refusal(self, name: str, validator: str, error: OptidashError) -> None:

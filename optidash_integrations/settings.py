@@ -33,12 +33,14 @@ from optidash_integrations.parsing import (
     rate,
     remote_hosts,
     seconds,
+    send_file,
     shared_cache,
     text,
     whole,
     widths,
     yes_or_no,
 )
+from optidash_integrations.sendfile import SendFile
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +114,7 @@ class Settings:
     memory_bytes: int = setting(64 * MIB, byte_size())
     cache_url: str | None = setting(None, optional(shared_cache()), secret=True)
     cache_control: str | None = setting(None, optional(text("a Cache-Control value")))
+    send_file: SendFile | None = setting(None, optional(send_file()))
     on_error: str = setting("original", choice("original", "raise"))
     fallback_image: Path | None = setting(None, optional(path()))
     fallback_status: int = setting(200, image_status())

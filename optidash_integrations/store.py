@@ -21,6 +21,9 @@ from optidash_integrations.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+SENT_BY_SERVER = 0o750
+"""Permissions of a cache folder whose files the web server sends: it is of the same group."""
+
 
 class Store:
     """Variants, decisions and source records in the tiers that the settings name.
@@ -51,7 +54,8 @@ class Store:
         lower: list[Cache] = []
         if settings.cache_dir is not None and settings.cache_bytes:
             try:
-                lower.append(DiskCache(settings.cache_dir, settings.cache_bytes))
+                mode = 0o700 if settings.send_file is None else SENT_BY_SERVER
+                lower.append(DiskCache(settings.cache_dir, settings.cache_bytes, mode=mode))
             except CacheUnavailableError as error:
                 kept = "in memory only" if settings.cache_url is None else "not on disk"
                 logger.warning("%s; images are cached %s", error, kept)
