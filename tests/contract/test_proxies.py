@@ -19,6 +19,7 @@ from tests.contract.test_servers import served
 from tests.sites.base import Site
 from tests.sites.inner import Route
 from tests.sites.photos import CHROME, OLD, WEBP_ONLY, photo
+from tests.sites.processor import HandProcessor
 
 BROWSERS = {"image/avif": CHROME, "image/webp": WEBP_ONLY, "image/jpeg": OLD}
 PROGRAMS = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
@@ -218,3 +219,44 @@ def test_without_a_program_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no-such-server is not installed"):
         program("no-such-server")
+
+
+INTERNAL = """\
+        location /internal/ {{
+            internal;
+            alias {cache}/;
+            etag off;
+            add_header ETag $upstream_http_etag;
+            add_header Vary $upstream_http_vary;
+            add_header Cache-Status $upstream_http_cache_status;
+            add_header X-Content-Type-Options nosniff;
+        }}
+    }}
+}}
+"""
+
+
+@pytest.mark.parametrize("make_site", sites_of("django", "flask", "asgi")[:3], indirect=True)
+def test_nginx_sends_large_variants_itself(
+    make_site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = HandProcessor()
+    processor.bytes = 300_000  # above what comes back from disk as bytes
+    routes = {"/big.jpg": Route(photo(1200, 1600, quality=100), headers=(("ETag", '"1"'),))}
+    site = make_site(routes, processor=processor, send_file="x-accel-redirect:/internal/")
+    cache = site.service.settings.cache_dir
+    whole = NGINX.rpartition("    }}\n}}\n")[0] + INTERNAL.replace("{cache}", str(cache))
+    monkeypatch.setitem(globals(), "NGINX", whole)
+    with served(site) as origin, nginx(origin, tmp_path / "front") as base:
+        client = httpx.Client(base_url=base, timeout=60, trust_env=False, headers=CHROME)
+        with client:
+            made = client.get("/big.jpg")
+            site.service.store.memory.clear()
+            sent = client.get("/big.jpg", headers={"cookie": "a=1"})
+            part = client.get("/big.jpg", headers={"range": "bytes=10-19", "cookie": "a=2"})
+    assert made.status_code == sent.status_code == 200
+    assert sent.content == made.content
+    assert "x-accel-redirect" not in sent.headers
+    for name in ("content-type", "etag", "vary", "x-content-type-options"):
+        assert sent.headers[name] == made.headers[name], name
+    assert (part.status_code, part.content) == (206, made.content[10:20])
