@@ -18,6 +18,7 @@
     │   ├── SourceChangedError
     │   ├── QueueFullError
     │   ├── DeadlineError
+    │   ├── ReadOnlyError
     │   └── CircuitOpenError       the API failed too often, and is left alone
     └── ApiError              a call of the API came to nothing
         ├── AuthenticationError      401, 403   (also a ProcessorError, as those below)
@@ -170,6 +171,10 @@ class QueueFullError(BusyError):
 
 class DeadlineError(BusyError):
     """The result was not ready within the `deadline` setting."""
+
+
+class ReadOnlyError(BusyError):
+    """There is no such variant, and the `read_only` setting lets none be made."""
 
 
 class CircuitOpenError(BusyError):

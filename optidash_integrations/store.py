@@ -12,6 +12,7 @@ from optidash_integrations.cache.disk import CacheUnavailableError, DiskCache
 from optidash_integrations.cache.entry import Cache, Entry
 from optidash_integrations.cache.index import CROWD
 from optidash_integrations.cache.memory import MemoryCache
+from optidash_integrations.cache.readonly import DiskReader, ReadOnly
 from optidash_integrations.cache.shared import Locked, open_shared
 from optidash_integrations.cache.tiered import TieredCache
 from optidash_integrations.errors import OptidashError
@@ -52,7 +53,9 @@ class Store:
         Raises SettingsError for a shared tier that can't be opened.
         """
         lower: list[Cache] = []
-        if settings.cache_dir is not None and settings.cache_bytes:
+        if settings.cache_dir is not None and settings.read_only:
+            lower.append(DiskReader(settings.cache_dir))
+        elif settings.cache_dir is not None and settings.cache_bytes:
             try:
                 mode = 0o700 if settings.send_file is None else SENT_BY_SERVER
                 lower.append(DiskCache(settings.cache_dir, settings.cache_bytes, mode=mode))
@@ -60,7 +63,8 @@ class Store:
                 kept = "in memory only" if settings.cache_url is None else "not on disk"
                 logger.warning("%s; images are cached %s", error, kept)
         if settings.cache_url is not None:
-            lower.append(open_shared(settings.cache_url))
+            shared = open_shared(settings.cache_url)
+            lower.append(ReadOnly(shared) if settings.read_only else shared)
         return cls(MemoryCache(settings.memory_bytes), *lower, fresh_for=settings.fresh_for)
 
     def quick(self, key: str) -> Entry | None:
@@ -164,7 +168,7 @@ SOURCES = 10_000
 
 def kind_of_tier(tier: Cache) -> str:
     """Return `memory`, `disk` or `shared`."""
-    kinds = {MemoryCache: "memory", DiskCache: "disk"}
+    kinds = {MemoryCache: "memory", DiskCache: "disk", DiskReader: "disk"}
     return kinds.get(type(tier), "shared")
 
 

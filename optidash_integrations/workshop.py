@@ -27,6 +27,7 @@ from optidash_integrations.errors import (
     OptionError,
     ProcessorError,
     QueueFullError,
+    ReadOnlyError,
     SourceChangedError,
     UnsupportedImageError,
 )
@@ -108,6 +109,7 @@ class Workshop:
         self.jobs: dict[str, Job[Entry]] = {}
         self.aside: dict[str, Job[Entry]] = {}
         self.closed = False
+        self.missed: LRUCache[str, bool] = LRUCache(1_000)
         self.resting: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
 
     def make(
@@ -119,6 +121,7 @@ class Workshop:
         `DeadlineError` (the work goes on), `QueueFullError`, or what the processor raises.
         """
         try:
+            self.check_allowed(task)
             self.check_rest(task.key)
             patient = seconds is None or (0 < seconds >= self.pool.expected_wait())
             job, collapsed = self.begin(task, data, waited=patient, done=done)
@@ -135,9 +138,22 @@ class Workshop:
 
     def make_once(self, task: Task, data: ImageData) -> Flow[Entry]:
         """Return a result that nobody else will ask for, as of an upload, however long it takes."""
+        self.check_allowed(task)
         job: Job[Entry] = self.pool.submit(lambda: self.result(task, data))
         entry: Entry = yield Wait(job.future, None)
         return entry
+
+    def check_allowed(self, task: Task) -> None:
+        """Raise ReadOnlyError where nothing is to be made; the log names each variant once."""
+        if not self.settings.read_only:
+            return
+        what = f"variant {task.key} of {task.name} ({task.output.name}) is not there"
+        with self.lock:
+            known = what in self.missed
+            self.missed[what] = True
+        if not known:
+            logger.warning("%s, and read_only makes none", what)
+        raise ReadOnlyError(f"read_only: {what}")
 
     def begin(
         self, task: Task, data: ImageData, *, waited: bool, done: Callable[[], None]
