@@ -21,11 +21,14 @@ from optidash_integrations.headers import (
 )
 from optidash_integrations.records import SourceRecord, hashed
 from optidash_integrations.variants import ImageData
+from optidash_integrations.wishes import Choice
 
 HIT = ("hit",)
 STORED = ("fwd=uri-miss", "stored")
 COLLAPSED = ("fwd=uri-miss", "collapsed")
 MISS = ("fwd=uri-miss",)
+
+LATER = "a smaller format is being made"
 
 NO_HEAD = Head(200, ())
 
@@ -65,20 +68,23 @@ class Context:
         return cache_status(*parameters, detail=said or None, before=self.head.get("cache-status"))
 
     def variant(
-        self, key: str, entry: Entry, how: tuple[str, ...], *, negotiated: bool, detail: str = ""
+        self, choice: Choice, entry: Entry, how: tuple[str, ...], detail: str = ""
     ) -> Answer:
-        """Return the answer that sends a stored variant."""
+        """Return the answer that sends a stored variant; a short-lived one where better comes."""
         content_type = str(entry.meta["type"])
+        is_passing = choice.later is not None
+        if is_passing:
+            detail = LATER
         output = of_media_type(content_type)
         image = Representation(
-            key=key,
+            key=choice.key,
             content_type=content_type,
             length=entry.size,
-            cache_control=self.cache_control(passing=False),
+            cache_control=self.cache_control(passing=is_passing),
             status=self.status(how, detail),
-            negotiated=negotiated,
+            negotiated=choice.negotiated,
             vary=self.head.get("vary"),
-            last_modified=self.last_modified,
+            last_modified=None if is_passing else self.last_modified,
             rest=kept_headers(self.head, output.extension if output else None),
         )
         return build(self.request, image, body_of(entry))

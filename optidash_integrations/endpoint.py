@@ -205,9 +205,11 @@ class Endpoint:
             return Picture(context.fallback(None, b"", "no variant is stored yet"))
         choice = yield from service.choose(asked.wish, record)
         context = self.context(asked, record, detail=choice.note)
-        entry = yield from service.look_up(choice, record)
+        entry = None
+        if not (service.is_to_begin(choice) and request.method == "GET"):
+            entry = yield from service.look_up(choice, record)
         if entry is not None and kind_of(entry.meta) == "variant":
-            hit = context.variant(choice.key, entry, HIT, negotiated=choice.negotiated)
+            hit = context.variant(choice, entry, HIT)
             opened = yield from service.opened(hit)
             if opened is not None:
                 return Picture(opened, *size_of(entry.meta))
@@ -237,6 +239,10 @@ class Endpoint:
         service = self.service
         task = Task(choice.key, name, record, choice.operations, choice.output, choice.keepable)
         size = (record.width, record.height)
+        if choice.later is not None:
+            later = choice.later
+            behind = Task(later.key, name, record, later.operations, later.output, later.keepable)
+            service.workshop.begin_behind(behind, data, lambda: None)
         try:
             made = yield from service.workshop.make(
                 task, data, service.settings.deadline, lambda: None
@@ -253,7 +259,7 @@ class Endpoint:
             detail = str(made.entry.meta.get("detail", ""))
             return Picture(context.kept(choice.key, record, body, how, detail), *size)
         service.counters.sent(made.entry.size, record.bytes)
-        answer = context.variant(choice.key, made.entry, how, negotiated=choice.negotiated)
+        answer = context.variant(choice, made.entry, how)
         return Picture(answer, *size_of(made.entry.meta))
 
     def known(

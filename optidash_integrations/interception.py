@@ -81,9 +81,9 @@ class Interception:
         hidden = HIDDEN_ON_IMAGES if self.is_image_path else frozenset()
         return hidden | CONDITIONS if names_our_tag(self.request) else hidden
 
-    def found(self, hit: Hit) -> None:
+    def found(self, choice: Choice, hit: Hit) -> None:
         """Take note of a hit whose answer depends on the request and the app alone."""
-        if self.wish.expires is None:
+        if self.wish.expires is None and choice.later is None:
             self.hit = hit
 
     # Before the inner app
@@ -97,12 +97,14 @@ class Interception:
         if agreed is None:
             return None
         choice = yield from self.service.choose(self.wish, agreed.record)
+        if self.service.is_to_begin(choice):
+            return None
         entry = yield from self.service.look_up(choice, agreed.record)
         if entry is None or kind_of(entry.meta) != "variant":
             return None
-        self.found(Hit(choice.key, entry, agreed, agreed.record.bytes))
+        self.found(choice, Hit(choice.key, entry, agreed, agreed.record.bytes))
         context = self.context(agreed.head, agreed.record, choice.note)
-        answer = context.variant(choice.key, entry, HIT, negotiated=choice.negotiated)
+        answer = context.variant(choice, entry, HIT)
         return (yield from self.service.opened(answer))
 
     # After its head
@@ -188,13 +190,15 @@ class Interception:
         """Answer with a stored variant or decision; None where there is none."""
         choice = yield from self.service.choose(self.wish, record)
         context = self.context(head, record, choice.note)
+        if self.service.is_to_begin(choice):
+            return None
         found = yield from self.service.look_up(choice, record)
         if found is None:
             return None
         self.service.agree(self.name, head, record, public=self.public)
         if kind_of(found.meta) == "variant":
-            self.found(Hit(choice.key, found, None, record.bytes))
-            variant = context.variant(choice.key, found, HIT, negotiated=choice.negotiated)
+            self.found(choice, Hit(choice.key, found, None, record.bytes))
+            variant = context.variant(choice, found, HIT)
             return (yield from self.service.opened(variant))
         if kind_of(found.meta) == "kept":
             return context.kept(choice.key, record, body, HIT, str(found.meta.get("detail", "")))
@@ -234,6 +238,9 @@ class Interception:
     ) -> Flow[Answer | Verdict]:
         choice = yield from self.service.choose(self.wish, record)
         context = self.context(head, record, choice.note)
+        if choice.later is not None:
+            later = self.task(choice.later, record)
+            self.service.workshop.begin_behind(later, data, self.handed_over())
         try:
             made = yield from self.service.workshop.make(
                 self.task(choice, record), data, self.service.settings.deadline, self.handed_over()
@@ -254,7 +261,7 @@ class Interception:
         if kind_of(made.entry.meta) == "kept":
             return context.kept(choice.key, record, body, how, str(made.entry.meta["detail"]))
         self.service.counters.sent(made.entry.size, record.bytes)
-        variant = context.variant(choice.key, made.entry, how, negotiated=choice.negotiated)
+        variant = context.variant(choice, made.entry, how)
         return (yield from self.service.opened(variant)) or Verdict.PASS
 
     def without_options(

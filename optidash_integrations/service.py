@@ -20,7 +20,7 @@ from optidash_integrations.cache.entry import Entry
 from optidash_integrations.errors import OptidashError
 from optidash_integrations.exchange import Answer, FileBody, Head, Request
 from optidash_integrations.flows import Do, Flow, run, run_async
-from optidash_integrations.formats import BY_NAME, Format
+from optidash_integrations.formats import AVIF, BY_NAME, Format
 from optidash_integrations.interception import Interception
 from optidash_integrations.invalidation import Purged
 from optidash_integrations.negotiation import (
@@ -171,6 +171,31 @@ class Service:
 
     def choose(self, wish: Wish, record: SourceRecord) -> Flow[Choice]:
         """Return the operations, format and key for what a request asks of a source."""
+        choice = yield from self.allowed(wish, record)
+        return (yield from self.timely(wish, record, choice))
+
+    def timely(self, wish: Wish, record: SourceRecord, choice: Choice) -> Flow[Choice]:
+        """Return a choice; another one for now where AVIF would take more than `avif_budget`."""
+        budget = self.settings.avif_budget
+        if budget is None or choice.output is not AVIF or not choice.negotiated:
+            return choice
+        expected = self.workshop.pace.expected(
+            AVIF.media_type, choice.operations, record, self.settings.limits
+        )
+        sooner = self.output(wish.accept, record, without=AVIF)
+        if expected <= budget or sooner is AVIF:
+            return choice
+        entry, _ = yield from self.found(choice, record)
+        if entry is not None:
+            return choice
+        now = self.choice_of(choice.operations, sooner, record, negotiated=True)
+        return replace(now, note=choice.note, later=choice)
+
+    def is_to_begin(self, choice: Choice) -> bool:
+        """Say whether what a choice leaves for later has to be begun: that takes the source."""
+        return choice.later is not None and not self.workshop.is_under_way(choice.later.key)
+
+    def allowed(self, wish: Wish, record: SourceRecord) -> Flow[Choice]:
         if wish.asked is NOTHING_ASKED:
             return self.plain_choice(wish, record)
         exact = self.chosen(wish, record, wish.asked)
@@ -200,15 +225,22 @@ class Service:
         explicit = self.output_of(operations)
         negotiated = explicit is None
         output = explicit or self.output(wish.accept, record)
+        return self.choice_of(operations, output, record, negotiated=negotiated)
+
+    def choice_of(
+        self, operations: Operations, output: Format, record: SourceRecord, *, negotiated: bool
+    ) -> Choice:
         keepable = output is record.format or (negotiated and may_keep(record.format, output))
         revision = self.processor.revision
         key = variant_key(record.digest, operations.fingerprint, output.name, revision)
         return Choice(key, operations, output, negotiated, keepable)
 
-    def output(self, accept: Accepted | None, record: SourceRecord) -> Format:
+    def output(
+        self, accept: Accepted | None, record: SourceRecord, *, without: Format | None = None
+    ) -> Format:
         """Return the format that negotiation gives, of those that the processor writes."""
         writes = self.processor.formats
-        offered = tuple(f for f in self.settings.offered if f.name in writes)
+        offered = tuple(f for f in self.settings.offered if f.name in writes and f is not without)
         wanted = chosen_format(accept, offered, record.format, alpha=record.alpha)
         if wanted.name in writes:
             return wanted

@@ -114,6 +114,7 @@ class Settings:
     memory_bytes: int = setting(64 * MIB, byte_size())
     cache_url: str | None = setting(None, optional(shared_cache()), secret=True)
     cache_control: str | None = setting(None, optional(text("a Cache-Control value")))
+    avif_budget: float | None = setting(2.0, optional(seconds()))
     read_only: bool = setting(False, yes_or_no())
     send_file: SendFile | None = setting(None, optional(send_file()))
     on_error: str = setting("original", choice("original", "raise"))

@@ -26,7 +26,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a request gets of a known source."""
+    """What a request gets of a known source: now, and `later` where that would take too long."""
 
     key: str
     operations: Operations
@@ -34,3 +34,4 @@ class Choice:
     negotiated: bool
     keepable: bool
     note: str | None = None
+    later: Choice | None = None

@@ -36,6 +36,7 @@ from optidash_integrations.formats import Format
 from optidash_integrations.leases import Lease, Leases
 from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
+from optidash_integrations.pace import Pace
 from optidash_integrations.pool import Aside, Job, Pool, Slots
 from optidash_integrations.processors import ApiProcessor, Processor
 from optidash_integrations.records import SourceRecord, digest_of, refusal_key
@@ -109,6 +110,7 @@ class Workshop:
         self.jobs: dict[str, Job[Entry]] = {}
         self.aside: dict[str, Job[Entry]] = {}
         self.closed = False
+        self.pace = Pace()
         self.missed: LRUCache[str, bool] = LRUCache(1_000)
         self.resting: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
 
@@ -142,6 +144,28 @@ class Workshop:
         job: Job[Entry] = self.pool.submit(lambda: self.result(task, data))
         entry: Entry = yield Wait(job.future, None)
         return entry
+
+    def begin_behind(self, task: Task, data: ImageData, done: Callable[[], None]) -> None:
+        """Begin a variant that nobody waits for, unless it is being made or rests.
+
+        `done` is called once, when the source's bytes are not needed any more.
+        """
+        try:
+            self.check_allowed(task)
+            self.check_rest(task.key)
+            _, collapsed = self.begin(task, data, waited=False, done=done)
+        except OptidashError as error:
+            logger.info("%s is not made behind: %s", task.name, error)
+            done()
+            return
+        if collapsed:
+            done()
+
+    def is_under_way(self, key: str) -> bool:
+        """Say whether a variant is being made, or is not to be for a while."""
+        with self.lock:
+            until, _ = self.resting.get(key, (0.0, 0.0))
+            return key in self.jobs or self.clock() < until
 
     def check_allowed(self, task: Task) -> None:
         """Raise ReadOnlyError where nothing is to be made; the log names each variant once."""
@@ -282,9 +306,12 @@ class Workshop:
         try:
             limits = task.limits or self.settings.limits
             with self.slots.one(), self.counters.timed("process"):
+                began = self.clock()
                 variant = self.processor.process(data, task.operations, task.output, limits)
+                taken = self.clock() - began
         except AnimatedImageError as error:
             return kept(task, str(error))
+        self.pace.learn(variant.content_type, variant.width * variant.height, taken)
         self.counters.add(IN, task.record.bytes)
         if task.keepable and not is_better(variant, task.record):
             return kept(task, "the source is smaller")
