@@ -74,7 +74,7 @@ tests: $(VENV)/.dev
 
 tests42: $(VENV42)/.dev
 	@$(VENV42)/bin/python -c "import django; assert django.VERSION[:2] == (4, 2), django.VERSION"
-	@$(VENV42)/bin/python -m pytest $(TOGETHER) -k django
+	@$(VENV42)/bin/python -m pytest $(TOGETHER) -k "django and not api"
 
 soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.soak.delivery --seconds 600
