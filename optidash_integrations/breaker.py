@@ -58,10 +58,13 @@ class Breaker:
         self.failures = failures
         self.clock = clock
         self.spare = Ledger(None)
+        self.is_shut = False
         self.alone_until = 0.0  # the ledger has failed, and is left alone so long
 
     def enter(self) -> None:
         """Let a call through, or raise CircuitOpenError."""
+        if self.is_shut:
+            raise CircuitOpenError("the application is shutting down")
         self.change(self.entered)
 
     def heard(self, error: BaseException | None) -> None:
@@ -110,7 +113,8 @@ class Breaker:
                 after.write(db, self.account)
 
     def close(self) -> None:
-        """Close the ledgers; the next use opens them again."""
+        """Let no call through any more, and close the ledgers."""
+        self.is_shut = True
         self.ledger.close()
         self.spare.close()
 

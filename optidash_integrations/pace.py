@@ -10,6 +10,9 @@ from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
 from optidash_integrations.records import SourceRecord
 
+LEAST_PIXELS = 200_000
+"""What smaller images take is mostly something else than encoding, and tells nothing of larger."""
+
 NEWEST = 0.3
 """How much the newest figure counts against those before."""
 
@@ -23,7 +26,7 @@ class Pace:
 
     def learn(self, media_type: str, pixels: int, seconds: float) -> None:
         """Take note of how long a result of so many pixels took."""
-        if pixels <= 0:
+        if pixels < LEAST_PIXELS:
             return
         pace = seconds / pixels * 1e6
         with self.lock:

@@ -269,9 +269,9 @@ class ApiProcessor:
         }
 
     def close(self) -> None:
-        """End all connections."""
-        self.client.close()
+        """Make no call any more, and end all connections."""
         self.breaker.close()
+        self.client.close()
 
 
 HOSTED = "https://api.optidash.ai/1.0"

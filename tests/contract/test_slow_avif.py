@@ -114,8 +114,10 @@ def test_small_results_are_quick_enough(make_site: MakeSite, processor: HandProc
 
 
 def test_the_pace_is_learned_from_what_is_made(make_site: MakeSite) -> None:
-    site = make_site(ROUTES)
+    large = Route(photo(600, 400), headers=(("ETag", '"app-1"'),))
+    site = make_site({"/large.jpg": large} | ROUTES, avif_budget=None)
     pace = site.service.workshop.pace
-    assert pace.known == {}
     site.get("/photo.jpg", CHROME)
+    assert pace.known == {}  # too small to tell anything
+    site.get("/large.jpg", CHROME)
     assert pace.known["image/avif"] > 0
