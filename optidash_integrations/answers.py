@@ -90,10 +90,18 @@ class Context:
         return build(self.request, image, body_of(entry))
 
     def kept(
-        self, key: str, record: SourceRecord, body: Body, how: tuple[str, ...], detail: str
+        self,
+        choice: Choice,
+        record: SourceRecord,
+        body: Body,
+        how: tuple[str, ...],
+        detail: str,
     ) -> Answer:
-        """Return the answer that sends the source because it is as good as any variant."""
-        image = self.source(record, key, self.status(how, detail), passing=False)
+        """Return the answer that sends the source because it is as good as any variant, or
+        as this one, where a better one comes later.
+        """
+        passing = choice.later is not None
+        image = self.source(record, choice.key, self.status(how, detail), passing=passing)
         return build(self.request, image, body)
 
     def fallback(self, record: SourceRecord | None, body: Body, detail: str) -> Answer:

@@ -222,7 +222,7 @@ class Endpoint:
         size = (record.width, record.height)
         if entry is not None:
             detail = str(entry.meta.get("detail", ""))
-            return Picture(context.kept(choice.key, record, body, HIT, detail), *size)
+            return Picture(context.kept(choice, record, body, HIT, detail), *size)
         if request.method == "HEAD":
             return Picture(context.fallback(record, body, "no variant is stored yet"), *size)
         return (yield from self.made(context, choice, source.name, record, data, body))
@@ -257,7 +257,7 @@ class Endpoint:
         how = COLLAPSED if made.collapsed else STORED
         if kind_of(made.entry.meta) == "kept":
             detail = str(made.entry.meta.get("detail", ""))
-            return Picture(context.kept(choice.key, record, body, how, detail), *size)
+            return Picture(context.kept(choice, record, body, how, detail), *size)
         service.counters.sent(made.entry.size, record.bytes)
         answer = context.variant(choice, made.entry, how)
         return Picture(answer, *size_of(made.entry.meta))

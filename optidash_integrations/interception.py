@@ -201,7 +201,7 @@ class Interception:
             variant = context.variant(choice, found, HIT)
             return (yield from self.service.opened(variant))
         if kind_of(found.meta) == "kept":
-            return context.kept(choice.key, record, body, HIT, str(found.meta.get("detail", "")))
+            return context.kept(choice, record, body, HIT, str(found.meta.get("detail", "")))
         return Verdict.PASS
 
     # With its body
@@ -259,7 +259,7 @@ class Interception:
         self.service.agree(self.name, head, record, public=self.public)
         how = COLLAPSED if made.collapsed else STORED
         if kind_of(made.entry.meta) == "kept":
-            return context.kept(choice.key, record, body, how, str(made.entry.meta["detail"]))
+            return context.kept(choice, record, body, how, str(made.entry.meta["detail"]))
         self.service.counters.sent(made.entry.size, record.bytes)
         variant = context.variant(choice, made.entry, how)
         return (yield from self.service.opened(variant)) or Verdict.PASS

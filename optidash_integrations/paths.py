@@ -37,6 +37,4 @@ class Paths:
         """
         if ODD.search(path) or (raw_path and ODD.search(raw_path)):
             return False
-        if self.prefixes and path.startswith(self.prefixes):
-            return True
-        return self.globs is not None and self.globs.match(path) is not None
+        return self.may_have(path)

@@ -265,13 +265,26 @@ class Forwarder(BaseHTTPRequestHandler):
         pass
 
 
+class Unencrypted(Patient):
+    """The chain, allowed to speak plain HTTP to other machines."""
+
+    client_options: ClassVar[Mapping[str, Any]] = {**Patient.client_options, "allow_http": True}
+
+
+def test_the_key_goes_unencrypted_to_no_other_machine_unless_that_is_allowed(picture: str) -> None:
+    error, meta = Patient(KEY, "http://api.test/1.0").upload(picture).toJSON()
+    assert "https://" in str(error)
+    assert "allow_http" in str(error)
+    assert meta is None
+
+
 def test_a_proxy_is_asked_in_place_of_the_api() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Forwarder) as proxy:
         proxy.asked = []  # type: ignore[attr-defined]
         thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
         thread.start()
         try:
-            asked = Patient(KEY, "http://api.test/1.0").fetch("https://example.org/a.jpg")
+            asked = Unencrypted(KEY, "http://api.test/1.0").fetch("https://example.org/a.jpg")
             address = f"http://127.0.0.1:{proxy.server_port}"
             error, meta = asked.setProxy({"http": address}).toJSON()
         finally:

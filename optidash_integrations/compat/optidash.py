@@ -257,7 +257,6 @@ class optidash:
 
         url = base_of(self.endpoint) or API_URL
         options: dict[str, Any] = {
-            "allow_http": urlsplit(url).scheme == "http",  # whoever writes that wants it, as there
             "proxy": proxy_for(url, self.proxies),
             "any_type": True,  # as there; the metadata vouch for the bytes
         }

@@ -121,3 +121,14 @@ def test_the_pace_is_learned_from_what_is_made(make_site: MakeSite) -> None:
     assert pace.known == {}  # too small to tell anything
     site.get("/large.jpg", CHROME)
     assert pace.known["image/avif"] > 0
+
+
+def test_a_source_kept_for_now_is_short_lived_too(make_site: MakeSite, target: str) -> None:
+    processor = HeldAvif()
+    processor.bytes = 10_000_000  # WebP is no better than the source
+    site = slow_site(make_site, processor)
+    reply = site.get(address(site, target), CHROME)
+    assert (reply.type, reply.body) == ("image/jpeg", photo())
+    assert "max-age=60" in reply.headers["cache-control"]
+    processor.held.set()
+    site.finish_work()
