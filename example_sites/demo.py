@@ -193,8 +193,8 @@ def report(rows: Sequence[Row], originals: Sequence[Original], console: Console)
     console.print(
         f"{cameras} of {len(originals)} photos are JPEGs of 5 megapixels or more at quality 90 or "
         "more, most of them saved anew from larger ones (example_sites/photos/ATTRIBUTION.md). "
-        "Bytes are of the body. Sites wait for each first variant here (no deadline, no AVIF budget); "
-        "without that setting, a visitor gets the original after 5 s.",
+        "Bytes are of the body. Sites wait for each first variant here (no deadline, no AVIF "
+        "budget); without these settings, a visitor gets the original after 5 s.",
         soft_wrap=True,
     )
     wrong = [(row, list(row.problems())) for row in rows]
