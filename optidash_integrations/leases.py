@@ -11,9 +11,11 @@ import hashlib
 import logging
 import os
 import struct
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -26,7 +28,7 @@ from optidash_integrations.store import Store
 
 try:
     import fcntl
-except ModuleNotFoundError:  # not on Windows: there every process is on its own
+except ModuleNotFoundError:  # not on Windows, whose own locks reach no further than 2 GiB
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -44,7 +46,9 @@ FIRST_KEY = 1 << 20
 
 BUSY = (errno.EAGAIN, errno.EACCES)
 LAYOUT = "hhqqi4x"
-"""`struct flock` of Linux: kind, whence, start, length, process."""
+"""`struct flock` of Linux: kind, whence, start, length, process. Others have another order."""
+
+HAS_OPEN_FILE_LOCKS = sys.platform == "linux" and hasattr(fcntl, "F_OFD_SETLK")
 
 
 def set_lock(descriptor: int, place: int, *, held: bool) -> bool:
@@ -53,11 +57,13 @@ def set_lock(descriptor: int, place: int, *, held: bool) -> bool:
     Such a lock needs no byte to be there, so the file stays empty however many there are.
     """
     try:
-        if hasattr(fcntl, "F_OFD_SETLK"):
+        if HAS_OPEN_FILE_LOCKS:
             kind = fcntl.F_WRLCK if held else fcntl.F_UNLCK
             request = struct.pack(LAYOUT, kind, os.SEEK_SET, place, 1, 0)
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, request)
-        else:  # it belongs to the process: two services of one process don't see each other's
+        else:
+            # It belongs to the process: two services of one process don't see each other's, and
+            # when one of them closes the file the other's are over, too. Then work is done twice.
             kind = fcntl.LOCK_EX | fcntl.LOCK_NB if held else fcntl.LOCK_UN
             fcntl.lockf(descriptor, kind, 1, place)
     except OSError as error:
@@ -188,12 +194,14 @@ class Lease:
     """The right to work on a key.
 
     `number` grows from one holder to the next, over all hosts; it is None where no Redis counts.
-    `ended` says that the lease in Redis is over.
+    `ended` says that the lease in Redis is over, `may_be_there` that Redis may have what is to be
+    made: it was asked when the lease began.
     """
 
     key: str
     number: int | None = None
     ended: bool = False
+    may_be_there: bool = True
 
 
 class Leases:
@@ -235,7 +243,7 @@ class Leases:
         return None
 
     def take_shared(self, shared: RedisLocks, lease: Lease) -> bool:
-        lease.number = shared.take(lease.key)
+        lease.number, lease.may_be_there = shared.take_and_look(lease.key)
         if lease.number == shared.TAKEN:
             return False
         if lease.number is not None:
@@ -285,7 +293,18 @@ def place_of(key: str) -> int:
 def lock_file_of(store: Store) -> LockFile | None:
     """Return the file for locks beside a store's disk tier; None without such a tier."""
     folders = [tier.folder for tier in store.lower if isinstance(tier, DiskCache)]
-    return LockFile(folders[0] / FILE) if folders and fcntl is not None else None
+    if not folders:
+        return None
+    if fcntl is None:
+        say_that_there_are_no_locks()
+        return None
+    return LockFile(folders[0] / FILE)
+
+
+@cache
+def say_that_there_are_no_locks() -> None:
+    """Log it, once in a process."""
+    logger.warning("this system can't lock parts of files; each process makes its own variants")
 
 
 def redis_locks_of(store: Store) -> RedisLocks | None:

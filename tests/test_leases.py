@@ -217,6 +217,19 @@ def test_a_host_that_does_not_get_redis_lease_gives_back_its_place(
 # In Redis
 
 
+def test_whoever_takes_a_lease_learns_whether_the_tier_has_the_entry(locks: RedisLocks) -> None:
+    leases = Leases(None, locks)
+    first = leases.take(KEY)
+    assert first is not None
+    assert not first.may_be_there
+    assert leases.put(first, ENTRY)
+    second = leases.take(KEY)
+    assert second is not None
+    assert second.may_be_there
+    leases.release(second)
+    leases.close()
+
+
 def test_numbers_grow(locks: RedisLocks) -> None:
     numbers = []
     for _ in range(5):

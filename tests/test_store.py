@@ -13,16 +13,16 @@ KIB = 1024
 
 def test_what_is_hot_in_memory_alone_is_not_evicted_from_the_disk(tmp_path: Path):
     now = [1_800_000_000.0]
-    disk = DiskCache(tmp_path, 200 * KIB, clock=lambda: now[0])
+    disk = DiskCache(tmp_path, 2_000 * KIB, clock=lambda: now[0])
     store = Store(MemoryCache(10_000 * KIB), disk)
     hot, cold = "a" * 40, "b" * 40
     for key in (hot, cold):
-        store.put(key, Entry({"kind": "variant"}, bytes(40 * KIB)))
+        store.put(key, Entry({"kind": "variant"}, bytes(400 * KIB)))
         now[0] += 1000
     assert store.quick(hot) is not None
     now[0] += 1000
     for number in range(3):
-        store.put(f"{number:040x}", Entry({"kind": "variant"}, bytes(40 * KIB)))
+        store.put(f"{number:040x}", Entry({"kind": "variant"}, bytes(400 * KIB)))
         now[0] += 1
     assert disk.get(hot) is not None
     assert disk.get(cold) is None

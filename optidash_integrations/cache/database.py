@@ -8,12 +8,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from optidash_integrations.cache.files import SHARDS
+from optidash_integrations.cache.files import BLOCK_BYTES, SHARDS
 
 try:
     import fcntl
 except ImportError:  # Windows: openers may meet, and SQLite's own locks have to do
     fcntl = None  # type: ignore[assignment]
+
+# The log is written back to the file when it is as long as this part of the budget, and no shorter
+# or longer than so many pages.
+LOG_PART = 50
+LOG_PAGES = (32, 1000)
+
+FREE_PAGES = 64
+FREE_PART = 8
+MOST_GIVEN_BACK = 1000
+"""How many pages may be free in the file, and what part of all, before they are given back; and how
+many are at a time."""
 
 SCHEMA = """
 create table if not exists entries (
@@ -36,13 +47,15 @@ create trigger if not exists entry_removed after delete on entries
 """
 
 
-def connect(path: Path, lock_timeout: float) -> sqlite3.Connection:
-    """Open the index, and make what is missing of it."""
+def connect(path: Path, lock_timeout: float, budget: int) -> sqlite3.Connection:
+    """Open the index, and make what is missing of it; its log is bounded by a budget in bytes."""
     db = sqlite3.connect(path, lock_timeout, isolation_level=None, check_same_thread=False)
     try:
+        if db.execute("pragma page_count").fetchone() == (0,):  # it writes, so not on a full disk
+            db.execute("pragma auto_vacuum = incremental")
         journal(db)
         db.execute("pragma synchronous = normal")
-        db.execute("pragma journal_size_limit = 4194304")
+        keep_log_short(db, budget)
         db.executescript(f"begin immediate; {SCHEMA} commit;")
     except BaseException:
         db.close()
@@ -58,6 +71,23 @@ def journal(db: sqlite3.Connection) -> None:
         mode = ""
     if mode != "wal":
         db.execute("pragma journal_mode = truncate")
+
+
+def keep_log_short(db: sqlite3.Connection, budget: int) -> None:
+    """Bound the log by a budget in bytes."""
+    least, most = LOG_PAGES
+    pages = min(max(least, budget // (LOG_PART * BLOCK_BYTES)), most)
+    db.execute(f"pragma wal_autocheckpoint = {pages}")
+    db.execute(f"pragma journal_size_limit = {pages * BLOCK_BYTES}")
+
+
+def give_back(db: sqlite3.Connection) -> None:
+    """Shorten the file by the pages that are free in it, where they are many."""
+    (free,) = db.execute("pragma freelist_count").fetchone()
+    (pages,) = db.execute("pragma page_count").fetchone()
+    if free > max(FREE_PAGES, pages // FREE_PART):
+        for _ in range(min(free, MOST_GIVEN_BACK)):
+            db.execute("pragma incremental_vacuum(1)")  # a call steps once, whatever its number
 
 
 def fill(db: sqlite3.Connection, present: Iterable[str], now: int) -> None:

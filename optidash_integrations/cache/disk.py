@@ -6,6 +6,7 @@ and nothing else; every process of a host may use the folder, and they share its
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 LAYOUT = "v1"
 READ_LIMIT = 256 * 1024
 LOCK_TIMEOUT = 2.0
-TARGET = 0.95
 NANOSECONDS = 1_000_000_000
 
 # How often the use of an entry is noted, and how many notes a process remembers having made.
@@ -38,6 +38,7 @@ PAUSE_NANOSECONDS = 60 * NANOSECONDS
 GRACE_NANOSECONDS = 600 * NANOSECONDS
 
 Failed = (OSError, sqlite3.Error)
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class CacheUnavailableError(OptidashError, OSError):
@@ -47,12 +48,15 @@ class CacheUnavailableError(OptidashError, OSError):
 class DiskCache:
     """Entries in a folder, at most `max_bytes` of it, counted in whole blocks of 4 KiB.
 
+    The index is counted, too: about 400 bytes an entry, and its log. `stats` tells of entries only.
+
     A body of up to `read_limit` bytes comes back as bytes and is checked; a larger one as a path,
     and only its length is checked. Folders are made with the permissions `mode`; one that is
     there already keeps its own, and what is ours stands below it. `clock` gives seconds since
     1970; a write waits `lock_timeout` seconds for another process, then it is dropped.
 
-    Raises CacheUnavailableError where the folder can't be made or written.
+    A full disk costs what would have been written, for as long as it is full. Raises
+    CacheUnavailableError where the folder can't be made or written for another reason.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class DiskCache:
         self.read_limit = read_limit
         self.clock = clock
         self.files = Files(folder / LAYOUT, mode)
-        self.index = Index(self.files, lock_timeout, self.now)
+        self.index = Index(self.files, max_bytes, lock_timeout, self.now)
         self.complaints = Complaints(logger, clock)
         self.touched: dict[str, float] = {}
         self.next_look = 0
@@ -78,6 +82,9 @@ class DiskCache:
         try:
             self.files.open()
         except OSError as error:
+            if error.errno in FULL:  # what is there can be read, and there may be room soon
+                self.complain_of_folder(error)
+                return
             why = error.strerror or str(error)
             raise CacheUnavailableError(
                 f"the cache folder {folder} can't be written ({why})"
@@ -145,7 +152,7 @@ class DiskCache:
                 facts = Facts(entry.meta, entry.source, len(entry.body), mark)
                 self.store(key, facts, entry.body)
         except Failed as error:
-            self.complaints.add(f"nothing can be stored in the cache folder {self.folder}", error)
+            self.complain_of_folder(error)
 
     def store(self, key: str, facts: Facts, body: bytes | str | None) -> None:
         """Store an entry; a `body` of type str is the temporary name of its copy."""
@@ -157,8 +164,7 @@ class DiskCache:
         self.look_after()
         now = self.clock()
         used_at = int(now * NANOSECONDS)
-        target = int(self.max_bytes * TARGET)
-        self.evictions += self.index.reserve(row, used_at, self.max_bytes, target)
+        self.evictions += self.index.reserve(row, used_at)
         try:
             self.write(row, content, body, used_at)
         except OSError:
@@ -263,6 +269,9 @@ class DiskCache:
         """Compare all shards that a new index has not seen yet."""
         while due := self.index.due(1):
             self.index.compare(due[0], self.now(), GRACE_NANOSECONDS)
+
+    def complain_of_folder(self, error: BaseException) -> None:
+        self.complaints.add(f"nothing can be stored in the cache folder {self.folder}", error)
 
     def complain_of_index(self, error: BaseException) -> None:
         self.complaints.add(f"the index of the cache folder {self.folder} failed", error)

@@ -94,13 +94,17 @@ class Files:
 
     def open(self) -> None:
         """Make the folders that are missing; raises OSError where they can't be written."""
+        self.make()
+        with self.temporary() as (name, file):
+            file.write(b"?")
+            os.unlink(name)  # noqa: PTH108  strings all along: a Path costs as much as the call
+
+    def make(self) -> None:
+        """Make the folders that are missing; raises OSError where that fails."""
         root = Path(self.root)
         make_private(root / TEMPORARY, self.mode)
         if root.stat().st_mode & 0o777 != self.mode:
             root.chmod(self.mode)
-        with self.temporary() as (name, file):
-            file.write(b"?")
-            os.unlink(name)  # noqa: PTH108  strings all along: a Path costs as much as the call
 
     def facts_name(self, key: str) -> str:
         return f"{self.root}/{key[-2:]}/{key}{FACTS}"

@@ -9,6 +9,9 @@ process that is killed in between leaves a row too many, which is evicted in its
 file that nobody counts. Files get their names and are removed while the database is locked for
 writing, so that two processes never mix their versions of an entry.
 
+The index's own files count towards the budget like those of entries, so its log is kept short
+where the budget is small, and what entries leave free in it is given back.
+
 What slips through all the same is found shard by shard: each has a time at which it was compared
 with its files, and 0 says that this is due, as in an index made anew.
 """
@@ -26,21 +29,26 @@ from pathlib import Path
 from optidash_integrations.cache.database import (
     connect,
     fill,
+    give_back,
     identity,
     locked,
     mark_in,
     totals_in,
 )
 from optidash_integrations.cache.entry import family_of
-from optidash_integrations.cache.files import Files, remove
+from optidash_integrations.cache.files import Files, on_disk, remove
 
 FILE = "index.sqlite3"
+SUFFIXES = ("-wal", "-shm", "")
 LOCK = "index.lock"
 BATCH = 1000
 """How many entries are removed before other writers get their turn."""
 CROWD = 16
 """How many entries a source may have that belongs to a family: records of one path and digest, of
 which a stranger can have another one made with each query that means nothing."""
+SPARE_PART = 20
+LONG_LOG = 384 * 1024
+"""The log is cut where it is longer than so many bytes and than the budget's `SPARE_PART`th."""
 ROUNDS = 10
 """How often eviction looks again when entries turn out to have been read."""
 
@@ -109,11 +117,14 @@ class Index:
     """The index of a folder. Every method may raise `sqlite3.Error` or OSError.
 
     Times are integers, in nanoseconds since 1970; `lock_timeout` is how many seconds a method
-    waits for another process.
+    waits for another process. The entries and the index itself may take `budget` bytes.
     """
 
-    def __init__(self, files: Files, lock_timeout: float, now: Callable[[], int]) -> None:
+    def __init__(
+        self, files: Files, budget: int, lock_timeout: float, now: Callable[[], int]
+    ) -> None:
         self.files = files
+        self.budget = budget
         self.path = Path(files.root, FILE)
         self.lock_timeout = lock_timeout
         self.now = now
@@ -121,13 +132,21 @@ class Index:
 
     # Entries
 
-    def reserve(self, row: Row, now: int, budget: int, target: int) -> int:
-        """Note an entry about to be written; return how many were evicted to make room."""
+    def reserve(self, row: Row, now: int) -> int:
+        """Note an entry about to be written; return how many were evicted to make room.
+
+        Where room is needed, a twentieth of the budget is made, so that not every write evicts.
+        """
         with self.writing() as db:
             db.execute(UPSERT, (row.key, row.mark, row.source, row.bytes, now))
             count = self.thin(db, row) if family_of(row.source) else 0
-            held = totals_in(db)[1]
-            return count + (self.evict(db, held - target, row.key) if held > budget else 0)
+            excess = totals_in(db)[1] + self.size() - self.budget
+            if excess > 0:
+                count += self.evict(db, excess + self.budget // SPARE_PART, row.key)
+                give_back(db)
+        if length_of(f"{self.path}-wal") > max(LONG_LOG, self.budget // SPARE_PART):
+            self.shorten_log()
+        return count
 
     def place(self, row: Row, body: str | None, facts: str) -> None:
         """Give a noted entry its files, unless it was deleted or replaced since."""
@@ -180,6 +199,15 @@ class Index:
         """Return how many entries there are, and their bytes."""
         with self.reading() as db:
             return totals_in(db)
+
+    def shorten_log(self) -> None:
+        """Begin the log anew, which many writers at a time may have kept each other from."""
+        with suppress(sqlite3.Error), self.reading() as db:
+            db.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+    def size(self) -> int:
+        """Return how many bytes the index itself takes on the disk."""
+        return sum(on_disk(length_of(f"{self.path}{suffix}")) for suffix in SUFFIXES)
 
     # Eviction
 
@@ -270,9 +298,11 @@ class Index:
             try:
                 yield self.connected(state)
             except sqlite3.Error as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code in DAMAGED:
                     self.discard(state)
-                state.close()
+                if code != sqlite3.SQLITE_FULL:  # a full disk may have no room for opening it again
+                    state.close()
                 raise
 
     def current(self) -> State:
@@ -287,10 +317,10 @@ class Index:
         """Return a connection to the index that is in the folder now: it may have been lost."""
         if state.connection is None or state.identity != identity(self.path):
             state.close()
-            self.files.open()
+            self.files.make()
             with locked(Path(self.files.root, LOCK)):
                 state.identity = identity(self.path)
-                state.connection = connect(self.path, self.lock_timeout)
+                state.connection = connect(self.path, self.lock_timeout, self.budget)
                 fill(state.connection, self.files.shards(), self.now())
                 state.identity = identity(self.path)
         return state.connection
@@ -299,7 +329,7 @@ class Index:
         """Remove a damaged index, unless another process has made a new one meanwhile."""
         with locked(Path(self.files.root, LOCK)):
             if state.identity == identity(self.path):
-                for suffix in ("-wal", "-shm", ""):
+                for suffix in SUFFIXES:
                     remove(f"{self.path}{suffix}")
 
     def close(self) -> None:
@@ -307,3 +337,11 @@ class Index:
         state = self.current()
         with state.lock:
             state.close()
+
+
+def length_of(name: str) -> int:
+    """Return a file's length in bytes; 0 where there is none."""
+    try:
+        return os.stat(name).st_size  # noqa: PTH116
+    except OSError:
+        return 0

@@ -32,17 +32,18 @@ local function whole(number)
 end
 """
 
-# KEYS: the lock. ARGV: the lease in milliseconds. A lease that ends later than one given now can't
-# be true: Redis' clock was set back.
+# KEYS: the lock, the entry. ARGV: the lease in milliseconds. Gives a number, and whether the entry
+# is there: so whoever gets the lease need not ask again. A lease that ends later than one given now
+# can't be true: Redis' clock was set back.
 TAKE = f"""{NOW}
 local held = redis.call('HMGET', KEYS[1], 'number', 'until')
 local at, lease = now(), tonumber(ARGV[1])
 local left = tonumber(held[2] or '0') - at
-if left > 0 and left <= lease then return 0 end
+if left > 0 and left <= lease then return {{0, 0}} end
 local number = math.max(at, tonumber(held[1] or '0') + 1)
 redis.call('HSET', KEYS[1], 'number', whole(number), 'until', whole(at + lease))
 redis.call('PEXPIRE', KEYS[1], {REMEMBERED})
-return number
+return {{number, redis.call('EXISTS', KEYS[2])}}
 """
 
 # KEYS: the lock. ARGV: a number, and the lease in milliseconds, 0 to end it: then it stays so.
@@ -99,9 +100,17 @@ class RedisLocks:
 
     def take(self, key: str) -> int | None:
         """Return the number of a new lease, `TAKEN` where somebody has one, None without Redis."""
-        return self.cache.medium.ask(
-            lambda: int(self.take_script(keys=[self.root + key], args=[self.lease])), None
-        )
+        return self.take_and_look(key)[0]
+
+    def take_and_look(self, key: str) -> tuple[int | None, bool]:
+        """Return the same, and False where the tier has no entry for certain."""
+        unknown: tuple[int | None, bool] = None, True
+        return self.cache.medium.ask(lambda: self.asked(key), unknown)
+
+    def asked(self, key: str) -> tuple[int | None, bool]:
+        names = [self.root + key, self.cache.name(key)]
+        number, present = self.take_script(keys=names, args=[self.lease])
+        return int(number), bool(present)
 
     def renew(self, key: str, number: int) -> bool:
         """Let a lease begin again; False where somebody has a newer one, or nobody can tell."""

@@ -20,8 +20,9 @@ KEY = key_of(0)
 
 
 class Contract:
-    """Inherited once for each tier, which gives a `cache` and a `small` one of 1 MiB."""
+    """Inherited once for each tier, which gives a `cache` and a `small` one of `budget` bytes."""
 
+    budget = MIB
     exact = True
     can_be_walked = True
     bounded = True
@@ -148,7 +149,7 @@ class Contract:
     ) -> None:
         small.put(key_of(1), Entry({}, b"other"))
         small.put(KEY, Entry({}, b"old"))
-        small.put(KEY, Entry({}, b"x" * MIB))
+        small.put(KEY, Entry({}, b"x" * self.budget))
         assert small.get(KEY) is None
         assert small.get(key_of(1)) is not None
 
@@ -199,16 +200,21 @@ class Contract:
 class Bounded(Contract):
     """What every tier with a budget of its own does, too."""
 
+    @property
+    def body(self) -> bytes:
+        """About a twentieth of the budget."""
+        return b"x" * (self.budget * 50_000 // MIB)
+
     def test_holds_its_budget_and_uses_it(self, small: Cache) -> None:
         for number in range(60):
-            small.put(key_of(number), Entry(META, b"x" * 50_000, "s"))
-            assert small.stats().bytes <= MIB
-        assert small.stats().bytes > 0.85 * MIB
+            small.put(key_of(number), Entry(META, self.body, "s"))
+            assert small.stats().bytes <= self.budget
+        assert small.stats().bytes > 0.85 * self.budget
         assert small.stats().evictions > 30
 
     def test_evicts_what_was_used_longest_ago(self, small: Cache, clock: Clock) -> None:
         for number in range(10):
-            small.put(key_of(number), Entry(META, b"x" * 80_000))
+            small.put(key_of(number), Entry(META, self.body + self.body[: len(self.body) * 3 // 5]))
             clock.hour()
         for number in (0, 3):
             small.get(key_of(number))
@@ -216,7 +222,7 @@ class Bounded(Contract):
         small.touch(key_of(1))
         clock.hour()
         for number in range(10, 15):
-            small.put(key_of(number), Entry(META, b"x" * 80_000))
+            small.put(key_of(number), Entry(META, self.body + self.body[: len(self.body) * 3 // 5]))
             clock.hour()
         left = {number for number in range(15) if small.get(key_of(number))}
         assert {0, 1, 3} <= left
@@ -235,17 +241,20 @@ class TestMemory(Bounded):
 
 
 class TestDisk(Bounded):
+    budget = 16 * MIB  # its index takes a part of it, which is large in a small one
+
     @pytest.fixture
     def cache(self, disk: DiskCache) -> Cache:
         return disk
 
     @pytest.fixture
     def small(self, open_disk: Callable[..., DiskCache]) -> Cache:
-        return open_disk(MIB)
+        return open_disk(self.budget)
 
 
 class TestTiered(Bounded):
     exact = False  # memory may keep what the disk had to evict
+    budget = 16 * MIB
 
     @pytest.fixture
     def cache(self, disk: DiskCache) -> Cache:
@@ -253,7 +262,7 @@ class TestTiered(Bounded):
 
     @pytest.fixture
     def small(self, open_disk: Callable[..., DiskCache]) -> Cache:
-        return TieredCache(MemoryCache(MIB), open_disk(MIB))
+        return TieredCache(MemoryCache(self.budget), open_disk(self.budget))
 
 
 class TestDiskWithLargeBodies(TestDisk):
@@ -265,7 +274,7 @@ class TestDiskWithLargeBodies(TestDisk):
 
     @pytest.fixture
     def small(self, open_disk: Callable[..., DiskCache]) -> Cache:
-        return Reading(open_disk(MIB, read_limit=0))
+        return Reading(open_disk(self.budget, read_limit=0))
 
 
 class TestRedis(Contract):

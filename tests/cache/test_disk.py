@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from tests.cache.conftest import MIB, Clock, key_of
 
 KEY = key_of(0)
 BODY = bytes(range(256)) * 100
+
+TOLERANCE = 1.05
 
 OpenDisk = Callable[..., DiskCache]
 
@@ -47,6 +50,14 @@ def index_files(folder: Path) -> list[Path]:
 
 def on_disk(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in entry_files(folder))
+
+
+def index_on_disk(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in index_files(folder))
+
+
+def whole_on_disk(folder: Path) -> int:
+    return on_disk(folder) + index_on_disk(folder)
 
 
 # Files
@@ -166,25 +177,79 @@ def test_another_opening_of_the_folder_sees_what_is_there(open_disk: OpenDisk) -
 
 
 def test_the_budget_is_what_the_file_system_counts(open_disk: OpenDisk, folder: Path) -> None:
-    disk = open_disk(2 * MIB)
-    for number in range(200):
-        body = bytes([number]) * (number * 997 % 60_000) if number % 3 else None
+    disk = open_disk(4 * MIB)
+    for number in range(400):
+        body = bytes([number % 256]) * (number * 997 % 60_000) if number % 3 else None
         disk.put(key_of(number), Entry({"n": number}, body))
-        assert on_disk(folder) <= 2 * MIB
-    assert disk.stats().bytes == on_disk(folder) > 1.8 * MIB
+        if number > 150 and number % 8 == 0:
+            assert on_disk(folder) <= 4 * MIB
+            assert whole_on_disk(folder) <= 4 * MIB * TOLERANCE
+    assert disk.stats().bytes == on_disk(folder) > 3.5 * MIB
+
+
+def test_what_has_no_body_and_so_the_largest_index_for_its_size_holds_the_budget_too(
+    open_disk: OpenDisk, folder: Path
+) -> None:
+    disk = open_disk(4 * MIB)
+    for number in range(1300):
+        source = f"name:stock.host/images/photo-{number}.jpg#{number:064x}"
+        disk.put(key_of(number, "r-"), Entry({"n": number}, None, source))
+        if number > 800 and number % 40 == 0:
+            assert whole_on_disk(folder) <= 4 * MIB * TOLERANCE
+    assert disk.evictions > 250
+    assert index_on_disk(folder) > 0.08 * 4 * MIB, "it would have been above the budget"
+
+
+@pytest.mark.parametrize("budget", [2 * MIB, 16 * MIB])
+def test_the_indexs_log_stays_short_where_the_budget_is_small(
+    open_disk: OpenDisk, folder: Path, budget: int
+) -> None:
+    disk = open_disk(budget)
+    for number in range(600):
+        disk.put(key_of(number), Entry({"n": number}, None, f"s{number}"))
+    log = next(path for path in index_files(folder) if path.name.endswith("-wal"))
+    assert log.stat().st_size < max(budget / 40, 200_000)
+
+
+def test_what_many_entries_took_of_the_index_is_given_back_when_few_large_ones_follow(
+    open_disk: OpenDisk, folder: Path, clock: Clock
+) -> None:
+    disk = open_disk(8 * MIB)
+    for number in range(1000):
+        source = f"name:stock.host/images/photo-{number}.jpg#{number:064x}"
+        disk.put(key_of(number, "r-"), Entry({"n": number}, None, source))
+    file = next(folder.rglob("index.sqlite3"))
+    largest = file.stat().st_size
+    clock.hour()
+    for number in range(25):
+        disk.put(key_of(number), Entry({}, bytes(400_000)))
+    assert disk.stats().entries < 25
+    assert file.stat().st_size < largest / 2
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_an_index_larger_than_the_budget_leaves_the_newest_entry(
+    open_disk: OpenDisk, folder: Path
+) -> None:
+    disk = open_disk(64 * 1024)
+    for number in range(20):
+        disk.put(key_of(number), Entry({}, BODY))
+        assert disk.get(key_of(number)) == Entry({}, BODY)
+        assert disk.stats().entries == 1
 
 
 def test_eviction_goes_on_below_the_budget_so_that_not_every_write_evicts(
-    open_disk: OpenDisk,
+    open_disk: OpenDisk, folder: Path
 ) -> None:
-    disk = open_disk(4 * MIB)
+    disk = open_disk(16 * MIB)
     turns = 0
-    for number in range(400):
+    for number in range(1200):
         before = disk.evictions
         disk.put(key_of(number), Entry({}, b"x" * 20_000))
         turns += disk.evictions != before
     assert turns < 0.15 * disk.evictions + 1
-    assert disk.stats().bytes >= 0.95 * 4 * MIB - 28_672
+    assert disk.stats().bytes + index_on_disk(folder) >= 0.95 * 16 * MIB - 28_672
 
 
 def test_a_smaller_budget_is_reached_with_the_next_write(open_disk: OpenDisk, folder: Path) -> None:
@@ -194,20 +259,20 @@ def test_a_smaller_budget_is_reached_with_the_next_write(open_disk: OpenDisk, fo
     disk.close()
     smaller = open_disk(MIB)
     smaller.put(KEY, Entry({}, b"x"))
-    assert on_disk(folder) <= MIB
+    assert whole_on_disk(folder) <= MIB * TOLERANCE
 
 
 def test_reads_count_as_use_in_a_process_that_never_writes(
     open_disk: OpenDisk, clock: Clock
 ) -> None:
-    writer, reader = open_disk(MIB), open_disk(MIB)
+    writer, reader = open_disk(8 * MIB), open_disk(8 * MIB)
     for number in range(12):
-        writer.put(key_of(number), Entry({}, b"x" * 76_000))
+        writer.put(key_of(number), Entry({}, b"x" * 600_000))
         clock.hour()
     reader.get(KEY)
     clock.hour()
     for number in range(12, 20):
-        writer.put(key_of(number), Entry({}, b"x" * 76_000))
+        writer.put(key_of(number), Entry({}, b"x" * 600_000))
         clock.hour()
     assert writer.get(KEY) is not None
     assert writer.get(key_of(1)) is None
@@ -217,17 +282,17 @@ def test_reads_count_as_use_in_a_process_that_never_writes(
 def test_the_budget_holds_when_everything_was_read_since_it_was_written(
     open_disk: OpenDisk, folder: Path, clock: Clock
 ) -> None:
-    writer, reader = open_disk(MIB), open_disk(MIB)
+    writer, reader = open_disk(8 * MIB), open_disk(8 * MIB)
     for number in range(12):
-        writer.put(key_of(number), Entry({}, b"x" * 76_000))
+        writer.put(key_of(number), Entry({}, b"x" * 600_000))
     for number in (*range(6, 12), *range(6)):
         clock.hour()
         reader.get(key_of(number))
     for number in range(12, 16):
         clock.hour()
-        writer.put(key_of(number), Entry({}, b"x" * 76_000))
-        assert on_disk(folder) <= MIB
-    assert [n for n in range(12) if writer.get(key_of(n)) is None] == [6, 7, 8, 9]
+        writer.put(key_of(number), Entry({}, b"x" * 600_000))
+        assert on_disk(folder) <= 8 * MIB
+    assert [n for n in range(12) if writer.get(key_of(n)) is None] == [6, 7, 8]
 
 
 # Damage

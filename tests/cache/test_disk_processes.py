@@ -46,24 +46,24 @@ def test_three_processes_share_a_folder_and_its_budget(
     assert sum(read for read, _ in results) > 50
     assert sum(broken for _, broken in results) == 0
     under_their_hands = 3 * (64 * 1024)  # beside what it replaces, and seen twice while renamed
-    assert largest <= 2 * MIB * 1.05 + under_their_hands
+    log = 768 * 1024  # it is as long as that while one of them is kept from its turn
+    assert largest <= 2 * MIB * 1.05 + under_their_hands + log
     disk = open_disk(2 * MIB)
     stats = disk.stats()
-    assert stats.bytes == on_disk(folder) > 1.5 * MIB
+    assert stats.bytes == on_disk(folder) > 1.2 * MIB
     assert stats.entries == len(list(folder.rglob("*.json")))
     assert caplog.records == []
 
 
 def on_disk_now(folder: Path) -> int:
-    """Count while others write and remove."""
+    """Count while others write and remove; the index, too."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
-            if not name.startswith("index"):
-                try:
-                    total += os.stat(os.path.join(place, name)).st_blocks * 512  # noqa: PTH116, PTH118
-                except FileNotFoundError:
-                    continue
+            try:
+                total += os.stat(os.path.join(place, name)).st_blocks * 512  # noqa: PTH116, PTH118
+            except FileNotFoundError:
+                continue
     return total
 
 

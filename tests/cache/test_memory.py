@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from optidash_integrations.cache.entry import Entry
-from optidash_integrations.cache.memory import MemoryCache
+from optidash_integrations.cache.index import CROWD
+from optidash_integrations.cache.memory import FACTS_PART, MemoryCache
+from optidash_integrations.records import SourceRecord, record_key
+from optidash_integrations.store import Store
 from tests.cache.conftest import MIB, key_of
 
 
@@ -54,6 +57,73 @@ def test_evicted_entries_are_no_longer_of_their_source() -> None:
     for number in range(40):
         cache.put(key_of(number), Entry({}, b"x" * 100_000, "cat"))
     assert cache.delete_source("cat") == 10
+
+
+# Junk: what a stranger can have stored by asking for addresses that mean nothing
+
+
+def name_of(photo: int, query: int) -> str:
+    return f"stock.host\0/photo-{photo}.jpg\0?x={query}"
+
+
+def record(name: str) -> SourceRecord:
+    return SourceRecord("d" * 64, "jpeg", 1600, 1200, 1, alpha=False, bytes=9, validator=name)
+
+
+def test_records_of_many_names_push_out_no_variant() -> None:
+    cache = MemoryCache(MIB)
+    variants = [key_of(number) for number in range(30)]
+    for key in variants:
+        cache.put(key, Entry({}, b"x" * 20_000, "d" * 64))
+    store = Store(cache)
+    for photo in range(10_000):
+        store.remember(name_of(photo, 0), record(name_of(photo, 0)))
+        store.remember(name_of(photo, 1), record(name_of(photo, 1)), newest=True)
+    assert all(cache.get(key) for key in variants)
+    assert cache.facts.evictions > 10_000
+    assert cache.facts.currsize <= MIB / FACTS_PART
+    assert cache.stats().bytes <= MIB
+
+
+def test_variants_leave_a_fourth_to_records_and_take_what_they_leave() -> None:
+    cache = MemoryCache(MIB)
+    for number in range(10):
+        cache.put(key_of(number, "r-"), Entry({"n": number}))
+    for number in range(100):
+        cache.put(key_of(number), Entry({}, b"x" * 20_000))
+    assert all(cache.get(key_of(number, "r-")) for number in range(10))
+    assert cache.stats().bytes > 0.95 * MIB
+
+
+def test_junk_in_the_queries_of_one_photo_pushes_out_no_record_of_others() -> None:
+    cache = MemoryCache(MIB // 4)
+    store = Store(cache)
+    for photo in range(8):
+        store.remember(name_of(photo, 0), record(name_of(photo, 0)))
+    known = [record_key(name_of(photo, 0), name_of(photo, 0)) for photo in range(8)]
+    for query in range(1000):
+        store.remember(name_of(8, query), record(name_of(8, query)))
+    assert all(cache.get(key) for key in known)
+    assert cache.stats().entries == 8 + CROWD
+
+
+def test_of_a_crowd_in_memory_what_is_used_stays() -> None:
+    cache = MemoryCache(MIB)
+    for number in range(100):
+        cache.put(key_of(number, "r-"), Entry({}, None, "name:a#1"))
+        assert cache.get(key_of(0, "r-"))
+    assert not cache.get(key_of(50, "r-"))
+    assert cache.delete_source("name:a#1") == CROWD
+    assert cache.stats().entries == 0
+
+
+def test_a_body_that_fills_the_budget_is_kept_whatever_the_records_take() -> None:
+    cache = MemoryCache(MIB)
+    for number in range(1000):
+        cache.put(key_of(number, "r-"), Entry({"n": number}))
+    cache.put(key_of(0), Entry({}, bytes(int(0.95 * MIB))))
+    assert cache.get(key_of(0))
+    assert cache.stats().bytes <= MIB
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

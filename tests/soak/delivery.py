@@ -158,15 +158,14 @@ def resident() -> int:
 
 
 def on_disk(folder: Path) -> int:
-    """Count the entries' blocks while others write and remove."""
+    """Count all files' blocks, the index among them, while others write and remove."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
-            if not name.startswith("index"):
-                try:
-                    total += (Path(place) / name).stat().st_blocks * 512
-                except FileNotFoundError:
-                    continue
+            try:
+                total += (Path(place) / name).stat().st_blocks * 512
+            except FileNotFoundError:
+                continue
     return total
 
 
