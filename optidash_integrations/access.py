@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -40,7 +41,7 @@ class Access:
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
-        self.signer = Signer(settings.signing_keys, clock=clock)
+        self.signer = Signer(settings.signing_keys, clock=clock, skew=settings.clock_skew)
         self.policy = TransformPolicy(
             settings.transforms,
             settings.widths,
@@ -57,7 +58,10 @@ class Access:
             self.rate.close()
 
     def is_signed(self, request: Request, query: ImageQuery, *, intercepted: bool) -> bool:
-        """Say whether a request's address is signed. Raises AccessError where it has expired."""
+        """Say whether a request's address is signed.
+
+        Raises ExpiredError and EarlyError where it is, and is not good now.
+        """
         if query.signature is None or not self.signer:
             return False
         if intercepted and any(name in ALIASES for name, _ in query.pairs):
@@ -94,14 +98,17 @@ class Access:
         *,
         rule: object,
         expires: float | None = None,
+        starts: datetime | float | None = None,
     ) -> str:
         """Return the address for a path and options, signed where it would not work otherwise.
 
-        `asked` is what the options mean. Raises QueryError where the path has a query of its own
+        `asked` is what the options mean; `expires` and `starts` as `Signer.signed` takes them, and
+        only a signed address has them. Raises QueryError where the path has a query of its own
         that says one of them already.
         """
-        if self.signer and (expires is not None or self.needs_signature(asked, rule)):
-            return self.signer.signed(path, pairs, expires=expires)
+        is_timed = expires is not None or starts is not None
+        if self.signer and (is_timed or self.needs_signature(asked, rule)):
+            return self.signer.signed(path, pairs, expires=expires, starts=starts)
         return with_query(path, pairs)
 
     def needs_signature(self, asked: Operations, rule: object) -> bool:

@@ -49,13 +49,14 @@ class ForbiddenError(AccessError):
 @dataclass(frozen=True, slots=True)
 class Visit:
     """What a rule may look at: header fields, query parameters, the image's name, and the time in
-    seconds since the epoch.
+    seconds since the epoch, by `skew` of which clocks may differ.
     """
 
     headers: Mapping[str, str]
     query: Mapping[str, str]
     name: str
     now: float
+    skew: float = 0.0
 
 
 class Credentials:
@@ -136,7 +137,8 @@ class Jwt(Credentials):
 
     `keys` is a key (a secret, or a public key as PEM), several of them, or a mapping of ids to
     keys: then a token's `kid` chooses. `algorithms` are named explicitly. `exp` is required unless
-    `expires` is False; `exp` and `nbf` allow `leeway` seconds. `prefix_claim` names a claim with a
+    `expires` is False; `exp` and `nbf` allow `leeway` seconds, without it as many as the
+    `clock_skew` setting. `prefix_claim` names a claim with a
     text or a list of texts: the image's name has to begin with one of them. With `parameter` a
     token may come in the query too. Raises `SettingsError` where PyJWT is not installed.
     """
@@ -145,7 +147,7 @@ class Jwt(Credentials):
     algorithms: tuple[str, ...]
     audience: str | None
     issuer: str | None
-    leeway: float
+    leeway: float | None
     expires: bool
     prefix_claim: str | None
     parameter: str | None
@@ -157,7 +159,7 @@ class Jwt(Credentials):
         algorithms: Iterable[str],
         audience: str | None = None,
         issuer: str | None = None,
-        leeway: float = 0.0,
+        leeway: float | None = None,
         expires: bool = True,
         prefix_claim: str | None = None,
         parameter: str | None = None,
@@ -182,7 +184,7 @@ class Jwt(Credentials):
         if not tokens:
             raise CredentialsError("no token was sent")
         claims = self.claims(tokens[0])
-        self.check_time(claims, visit.now)
+        self.check_time(claims, visit)
         if self.prefix_claim is not None and not begins(visit.name, claims.get(self.prefix_claim)):
             raise ForbiddenError(f"{self.prefix_claim} of the token does not name {visit.name}")
 
@@ -216,14 +218,15 @@ class Jwt(Credentials):
             reason="the token is not valid",
         ) from problem
 
-    def check_time(self, claims: Mapping[str, Any], now: float) -> None:
+    def check_time(self, claims: Mapping[str, Any], visit: Visit) -> None:
         """Compare `exp` and `nbf` with the time. A time that is no number is none."""
         ends, begins_at = seconds(claims.get("exp")), seconds(claims.get("nbf"))
+        now, leeway = visit.now, visit.skew if self.leeway is None else self.leeway
         if ends is None and ("exp" in claims or self.expires):
             raise CredentialsError("the token has no exp", reason="the token does not expire")
-        if ends is not None and now >= ends + self.leeway:
+        if ends is not None and now >= ends + leeway:
             raise CredentialsError("the token has expired", reason="the token has expired")
-        if "nbf" in claims and (begins_at is None or now < begins_at - self.leeway):
+        if "nbf" in claims and (begins_at is None or now < begins_at - leeway):
             raise CredentialsError("the token is not valid yet", reason="not valid yet")
 
 

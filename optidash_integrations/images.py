@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -60,15 +62,23 @@ class Images:
         """Return the reference for what a template names."""
         raise NotImplementedError
 
-    def url(self, image: Any, *, expires: float | None = None, **options: Any) -> str:
+    def url(
+        self,
+        image: Any,
+        *,
+        expires: float | None = None,
+        starts: datetime | float | None = None,
+        **options: Any,
+    ) -> str:
         """Return an image's address with options: `url("photo.jpg", w=640, fit="crop")`.
 
-        It is signed where it would not work otherwise; `expires` is in seconds.
+        It is signed where it would not work otherwise; `expires` is in seconds from now, `starts`
+        a datetime or seconds since the epoch.
         """
         reference = self.reference(image)
         if reference is None:
             return ""
-        return self.address(reference, named_options(options), expires)
+        return self.address(reference, named_options(options), expires, starts)
 
     def srcset(self, image: Any, **options: Any) -> str:
         """Return the value of a `srcset` attribute for an image."""
@@ -150,23 +160,26 @@ class Images:
             max_height=self.settings.max_height,
         )
 
-    def address(self, reference: Reference, options: Options, expires: float | None = None) -> str:
+    def address(
+        self,
+        reference: Reference,
+        options: Options,
+        expires: float | None = None,
+        starts: datetime | float | None = None,
+    ) -> str:
         if not reference.variants:
             return reference.address
         rule = PUBLIC if reference.intercepted else self.settings.access or self.rule
         version = [("v", reference.version)] if reference.version else []
+        make = partial(self.service.access.address, rule=rule, expires=expires, starts=starts)
         try:
             pairs, asked = self.checked(options)
-            return self.service.access.address(
-                reference.address, [*pairs, *version], asked, rule=rule, expires=expires
-            )
+            return make(reference.address, [*pairs, *version], asked)
         except OptionError as error:
             if self.settings.on_error == "raise":
                 raise
             self.service.note(reference.address, error)
-            return self.service.access.address(
-                reference.address, version, Operations(), rule=rule, expires=expires
-            )
+            return make(reference.address, version, Operations())
 
     def checked(self, options: Options) -> tuple[list[Pair], Operations]:
         """Return options as pairs, sorted, and what they mean. Raises QueryError."""

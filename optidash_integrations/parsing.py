@@ -212,6 +212,7 @@ def rate() -> Parser:
     return Parser("a number of requests a second, minute, hour or day such as 600/minute", parse)
 
 
+REFERER = re.compile(r"(?:\*\.)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]+\]")
 ORIGIN = re.compile(r"https?://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
@@ -229,6 +230,18 @@ def origins() -> Parser:
     return Parser('a list of origins such as "https://app.example", or "*" alone', parse)
 
 
+def referers() -> Parser:
+    """Accept a list of hosts whose pages may show images; they come out in lower case."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        found = tuple(str(item).strip().lower() for item in listed(value))
+        if not all(REFERER.fullmatch(item) for item in found):
+            raise ValueError
+        return found
+
+    return Parser('a list of hosts such as "www.example" or "*.example"', parse)
+
+
 def remote_hosts() -> Parser:
     """Accept a list of places that remote images may come from."""
 
@@ -239,6 +252,19 @@ def remote_hosts() -> Parser:
         return found
 
     return Parser('a list such as "images.example", "*.example" or "cdn.example/photos/"', parse)
+
+
+def gone_status() -> Parser:
+    """Accept the status of an answer to an address that has expired."""
+    statuses = (403, 404, 410)
+
+    def parse(value: Any) -> int:
+        status: int = whole(min(statuses), max(statuses)).parse(value)
+        if status not in statuses:
+            raise ValueError
+        return status
+
+    return Parser("403, 404 or 410", parse)
 
 
 def image_status() -> Parser:

@@ -30,7 +30,7 @@ from optidash_integrations.values import (
 OPTION_NAMES = frozenset({"w", "h", "fit", "crop", "fp-x", "fp-y", "rect", "q", "fm", "dpr", "bg"})
 """The canonical names of options that change the image."""
 
-OTHER_NAMES = frozenset({"v", "exp", "kid", "s", "dl"})
+OTHER_NAMES = frozenset({"v", "nbf", "exp", "kid", "s", "dl"})
 """The canonical names of what else an image address may carry."""
 
 ALIASES = {
@@ -45,6 +45,7 @@ ALIASES = {
     "background": "bg",
     "b": "bg",
     "cb": "v",
+    "starts": "nbf",
     "expires": "exp",
     "sig": "s",
 }

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING
 
 from optidash_integrations.access import parameters_of, rules_of
 from optidash_integrations.credentials import CredentialsError, Visit
-from optidash_integrations.errors import AccessError, QueryError, SourceNotFoundError
+from optidash_integrations.errors import (
+    AccessError,
+    ExpiredError,
+    QueryError,
+    SourceNotFoundError,
+)
 from optidash_integrations.exchange import Answer, Headers, Request
 from optidash_integrations.flows import Do, Flow
 from optidash_integrations.headers import directives, error
 from optidash_integrations.query import pairs_of
+from optidash_integrations.referers import Referers
 from optidash_integrations.service import Service
 from optidash_integrations.urls import ImageQuery, name_of
 from optidash_integrations.wishes import Wish
@@ -24,7 +30,7 @@ REMOTE_NAME = "remote"
 """`<mount>/remote?url=…` is an image on another host; no image in a folder has such a name."""
 
 URL = "url"
-OF_A_SIGNATURE = frozenset({"s", "sig", "exp", "expires", "kid"})
+OF_A_SIGNATURE = frozenset({"s", "sig", "nbf", "starts", "exp", "expires", "kid"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +56,18 @@ class Reception:
     def __init__(self, service: Service, rule: object) -> None:
         self.service = service
         self.rule = service.settings.access or rule
+        self.referers = Referers(service.settings.referers)
+
+    @property
+    def asks_nobody(self) -> bool:
+        """Say whether the address alone tells who is let in."""
+        return not self.referers and all(isinstance(rule, str) for rule in rules_of(self.rule))
 
     def asked(self, request: Request, name: str) -> Asked:
-        """Take a request apart. Raises QueryError, and AccessError where it has expired."""
+        """Take a request apart.
+
+        Raises QueryError, and AccessError where it is signed for another time.
+        """
         service, secret = self.service, parameters_of(self.rule)
         shown = dict(pairs_of(request.query)) if secret else {}
         if secret:
@@ -62,7 +77,8 @@ class Reception:
             wish, url = remote_wish(service, request)
         else:
             wish = service.wish(request, intercepted=False)
-        visit = Visit(request.headers, shown, url or name, service.clock())
+        skew = service.settings.clock_skew
+        visit = Visit(request.headers, shown, url or name, service.clock(), skew)
         return Asked(request, wish, name, url, visit)
 
     def counted(self, client: str) -> Flow[Tally | None]:
@@ -74,18 +90,28 @@ class Reception:
         return tally
 
     def admitted(self, asked: Asked, visitor: object) -> Flow[bool]:
-        """Return whether the answer may be for everybody. Raises AccessError."""
+        """Return whether the answer may be for everybody. Raises AccessError.
+
+        Behind a guard of referers it never is: a shared cache would hand its copy to every site's
+        visitors, and by `Vary: Referer` both it and browsers would keep one for each page.
+        """
+        self.referers.check(asked.request)
         access, signed = self.service.access, asked.wish.signed
         if any(callable(rule) for rule in rules_of(self.rule)):  # it may ask a database
             is_open: bool = yield Do(lambda: access.check(self.rule, signed, visitor, asked.visit))
-            return is_open
-        return access.check(self.rule, signed, visitor, asked.visit)
+        else:
+            is_open = access.check(self.rule, signed, visitor, asked.visit)
+        return is_open and not self.referers
 
     def refused(self, problem: AccessError, name: str) -> Answer:
+        """Return the answer to a visitor who is not let in."""
+        settings, missing = self.service.settings, SourceNotFoundError
         self.service.note(name, problem)
-        if self.service.settings.hide_refused:
-            return error(SourceNotFoundError.public_status, SourceNotFoundError.public)
-        answer = error(problem.public_status, problem.public)
+        is_expired = isinstance(problem, ExpiredError)
+        status = settings.expired_status if is_expired else problem.public_status
+        if settings.hide_refused or status == missing.public_status:
+            return error(missing.public_status, missing.public)
+        answer = error(status, problem.public)
         if isinstance(problem, CredentialsError):
             answer.headers.append(("www-authenticate", problem.challenge))
         return answer

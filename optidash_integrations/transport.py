@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -50,10 +51,19 @@ DISCONNECTED = ("disconnected", "closed connection", "incomplete")
 def context_of(verify: Verify) -> ssl.SSLContext | bool:
     """Return the certificates to trust: those of SSL_CERT_FILE or SSL_CERT_DIR, else certifi's."""
     if verify is True:
-        return httpx.create_ssl_context()
+        return usual_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     if isinstance(verify, str | os.PathLike):
         return ssl.create_default_context(cafile=os.fspath(verify))
     return verify
+
+
+@lru_cache(maxsize=8)
+def usual_context(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Return the same context to all clients: to read the certificates takes tens of milliseconds.
+
+    The arguments are those that httpx reads from the environment itself.
+    """
+    return httpx.create_ssl_context()
 
 
 class Wire:

@@ -14,9 +14,10 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
-from optidash_integrations.errors import AccessError, QueryError, SettingsError
+from optidash_integrations.errors import EarlyError, ExpiredError, QueryError, SettingsError
 from optidash_integrations.query import ALIASES, OPTION_NAMES, OTHER_NAMES, pairs_of
 
 LABEL = "optidash-integrations/urls"
@@ -36,7 +37,7 @@ class ImageQuery:
     """The query of an image address, taken apart.
 
     `options` are the pairs that change the image, under the names that came; `pairs` all of them,
-    decoded. `expires` is in seconds since the epoch, as it came.
+    decoded. `starts` and `expires` are in seconds since the epoch, as they came.
     """
 
     options: tuple[Pair, ...]
@@ -46,14 +47,15 @@ class ImageQuery:
     signature: str | None = None
     key_id: str | None = None
     download: str | None = None
+    starts: str | None = None
 
     @classmethod
     def parse(cls, query: str, *, strict: bool = True) -> ImageQuery:
         """Take a query apart.
 
         `strict` resolves aliases and raises QueryError for a repeated name. Otherwise only
-        canonical names count, and what is repeated of `v`, `exp`, `kid`, `s` and `dl` belongs to
-        somebody else.
+        canonical names count, and what is repeated of `v`, `nbf`, `exp`, `kid`, `s` and `dl`
+        belongs to somebody else.
         """
         pairs = tuple(pairs_of(query))
         if strict:
@@ -75,6 +77,7 @@ class ImageQuery:
             signature=named.get("s"),
             key_id=named.get("kid"),
             download=named.get("dl"),
+            starts=named.get("nbf"),
         )
 
 
@@ -114,13 +117,17 @@ def derived_key(secret: str | bytes) -> bytes:
 class Signer:
     """Signs and verifies addresses with `keys`, newest first: all verify, the first signs.
 
-    `clock` gives seconds since the epoch, for addresses that expire. Without keys a signer is
-    false, verifies nothing, and raises SettingsError when it has to sign.
+    `clock` gives seconds since the epoch, for addresses that expire; by `skew` seconds it may
+    differ from the clock of whoever signed. Without keys a signer is false, verifies nothing, and
+    raises SettingsError when it has to sign.
     """
 
-    def __init__(self, keys: Sequence[str | bytes], *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, keys: Sequence[str | bytes], *, clock: Callable[[], float], skew: float = 0.0
+    ) -> None:
         self.keys = tuple(key.encode() if isinstance(key, str) else key for key in keys)
         self.clock = clock
+        self.skew = skew
 
     def __bool__(self) -> bool:
         return bool(self.keys)
@@ -134,12 +141,22 @@ class Signer:
             raise SettingsError(["signing_keys takes at least one key to sign with; none is given"])
         return signature_of(message_of(path, pairs), self.keys[0])
 
-    def signed(self, address: str, pairs: Sequence[Pair], *, expires: float | None = None) -> str:
+    def signed(
+        self,
+        address: str,
+        pairs: Sequence[Pair],
+        *,
+        expires: float | None = None,
+        starts: datetime | float | None = None,
+    ) -> str:
         """Return an address with these parameters and, last, its signature.
 
         `expires` is in seconds from now, rounded up by at most an eighth, so that the same address
-        comes out for a while. Raises QueryError where the address's own query repeats a name.
+        comes out for a while. `starts` is the moment from which on it is good: a datetime, or
+        seconds since the epoch. Raises QueryError where the address's own query repeats a name.
         """
+        if starts is not None:
+            pairs = [*pairs, ("nbf", str(whole_seconds(starts)))]
         if expires is not None:
             pairs = [*pairs, ("exp", str(self.expiry(expires)))]
         unsigned = with_query(address, pairs, without=("s",))
@@ -153,8 +170,8 @@ class Signer:
     def verify(self, path: str, query: ImageQuery) -> bool:
         """Say whether a request's address is signed, its path as the browser sent it.
 
-        The first 16 characters of a signature are enough. Raises AccessError where it has expired,
-        QueryError for a repeated name.
+        The first 16 characters of a signature are enough. Raises ExpiredError and EarlyError where
+        it is not good now, QueryError for a repeated name.
         """
         given = query.signature
         if not given or len(given) < SHORT or not given.isascii():
@@ -163,16 +180,34 @@ class Signer:
         known = [signature_of(message, key)[: len(given)] for key in self.keys]
         if not any(hmac.compare_digest(given, each) for each in known):
             return False
-        self.check_expiry(query.expires)
+        self.check_time(query.starts, query.expires)
         return True
 
-    def check_expiry(self, expires: str | None) -> None:
-        if expires is None:
-            return
-        if not (expires.isascii() and expires.isdigit() and len(expires) < SHORT):
-            raise AccessError("exp takes seconds since the epoch, so the address counts as expired")
-        if self.clock() >= int(expires):
-            raise AccessError("the address has expired")
+    def check_time(self, starts: str | None, expires: str | None) -> None:
+        """Raise where it is too early, or too late. A moment that is none never comes, or has
+        passed.
+        """
+        now = self.clock()
+        if expires is not None:
+            if not is_moment(expires):
+                raise ExpiredError("exp takes seconds since the epoch: the address has expired")
+            if now >= int(expires) + self.skew:
+                raise ExpiredError("the address has expired")
+        if starts is not None:
+            if not is_moment(starts):
+                raise EarlyError("nbf takes seconds since the epoch: the address is never valid")
+            if now < int(starts) - self.skew:
+                raise EarlyError("the address is not valid yet")
+
+
+def is_moment(text: str) -> bool:
+    """Say whether a text is a number of whole seconds since the epoch."""
+    return text.isascii() and text.isdigit() and len(text) < SHORT
+
+
+def whole_seconds(moment: datetime | float) -> int:
+    """Return a moment in seconds since the epoch; a fraction of one waits for the next."""
+    return math.ceil(moment.timestamp() if isinstance(moment, datetime) else moment)
 
 
 def message_of(path: str, pairs: Iterable[Pair]) -> str:

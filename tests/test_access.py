@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 
 import jwt
 import pytest
@@ -11,10 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from optidash_integrations.access import Access, ApiKeys, Jwt
 from optidash_integrations.credentials import CredentialsError, ForbiddenError, Visit
-from optidash_integrations.errors import AccessError, SettingsError
+from optidash_integrations.endpoint import Endpoint
+from optidash_integrations.errors import AccessError, SettingsError, SourceNotFoundError
+from optidash_integrations.exchange import Request
 from optidash_integrations.operations import Operations
 from optidash_integrations.ratelimit import RateLimit, client_key
+from optidash_integrations.service import Service
 from optidash_integrations.settings import Settings
+from optidash_integrations.sources import Source
 from tests.cache.servers import RedisServer, redis_program, redis_server
 from tests.sites.base import Clock
 
@@ -42,7 +49,8 @@ def secret_rule(keys: object = SECRET, **more: object) -> Jwt:
 # API keys
 
 
-def test_srv_23_keys_are_kept_as_digests_and_show_nowhere() -> None:
+@pytest.mark.srv("SRV-23")
+def test_keys_are_kept_as_digests_and_show_nowhere() -> None:
     rule = ApiKeys({"old": "hush-hush", "new": "hush-again"}, parameter="key")
     assert "hush" not in repr(rule)
     assert "hush" not in repr(Settings(access=rule))
@@ -74,10 +82,20 @@ def test_keys_that_are_none_are_wrong_settings(keys: object) -> None:
         ApiKeys(keys)
 
 
+@pytest.mark.srv("SRV-23")
+def test_each_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    monkeypatch.setattr(hmac, "compare_digest", lambda *both: compared.append(both) or True)
+    ApiKeys(["one", "two", "three"]).check(visit("two"))
+    assert len(compared) == 3
+    assert {len(each) for both in compared for each in both} == {32}  # digests of one length
+
+
 # Tokens: SRV-24, SRV-27
 
 
-def test_srv_27_tokens_of_the_old_and_the_new_key_are_valid() -> None:
+@pytest.mark.srv("SRV-27")
+def test_tokens_of_the_old_and_the_new_key_are_valid() -> None:
     for keys in ([NEXT, SECRET], {"new": NEXT, "old": SECRET}):
         secret_rule(keys).check(visit(token(kid="old")))
     with pytest.raises(CredentialsError, match="no key has its id"):
@@ -100,8 +118,9 @@ REFUSED = {
 }
 
 
+@pytest.mark.srv("SRV-24")
 @pytest.mark.parametrize("given", REFUSED.values(), ids=REFUSED)
-def test_srv_24_a_token_that_is_not_valid_does_not_open(given: str) -> None:
+def test_a_token_that_is_not_valid_does_not_open(given: str) -> None:
     with pytest.raises(CredentialsError) as caught:
         secret_rule().check(visit(given))
     assert caught.value.public_status == 401
@@ -114,12 +133,42 @@ def test_a_token_without_an_end_opens_only_where_that_is_allowed() -> None:
         secret_rule().check(visit(endless))
 
 
+@pytest.mark.srv("SRV-24")
+@pytest.mark.parametrize("given", REFUSED.values(), ids=REFUSED)
+def test_a_token_is_checked_before_the_image_is_looked_for(given: str) -> None:
+    looked_for: list[str] = []
+
+    def find(name: str) -> Source:
+        looked_for.append(name)
+        raise SourceNotFoundError(name)
+
+    settings = Settings(access=secret_rule(), cache_dir=None)
+    with closing(Service(settings, clock=Clock(NOW))) as service:
+        endpoint = Endpoint(service, find)
+        sent = {"authorization": f"Bearer {given}"}
+        answer = service.run(endpoint.answer(Request("GET", "/img/a.jpg", "w=9", sent), "a.jpg"))
+        assert (answer.status, looked_for) == (401, [])
+        mine = {"authorization": f"Bearer {token()}"}
+        service.run(endpoint.answer(Request("GET", "/img/a.jpg", "w=9", mine), "a.jpg"))
+        assert looked_for == ["a.jpg"]
+
+
 def test_leeway_is_for_clocks_that_differ() -> None:
     secret_rule(leeway=10).check(visit(token(exp=NOW - 9, nbf=NOW + 9)))
     with pytest.raises(CredentialsError):
         secret_rule(leeway=10).check(visit(token(exp=NOW - 10)))
 
 
+@pytest.mark.srv("SRV-33")
+def test_without_a_leeway_the_skew_of_the_settings_counts() -> None:
+    late = replace(visit(token(exp=NOW - 9, nbf=NOW + 9)), skew=10)
+    secret_rule().check(late)
+    for exact in (secret_rule(leeway=0), secret_rule(leeway=8)):
+        with pytest.raises(CredentialsError):
+            exact.check(late)
+
+
+@pytest.mark.srv("SRV-24")
 def test_audience_and_issuer_have_to_be_the_ones_named() -> None:
     rule = secret_rule(audience="images", issuer="https://login.example")
     rule.check(visit(token(aud=["images", "more"], iss="https://login.example")))
@@ -150,6 +199,7 @@ def test_a_public_key_is_never_taken_for_a_secret() -> None:
         Jwt(pem, algorithms=["RS256", "HS256"])
 
 
+@pytest.mark.srv("SRV-24")
 @pytest.mark.parametrize("algorithms", [[], "HS256", ["none"], ["HS256", "none"], ["XS1"]])
 def test_algorithms_are_named_and_none_is_none_of_them(algorithms: object) -> None:
     with pytest.raises(SettingsError, match="algorithms takes"):
@@ -169,7 +219,8 @@ def check(rule: object, asked: Visit, *, signed: bool = False) -> bool:
     return access.check(access.settings.access, signed, None, asked)
 
 
-def test_srv_25_the_refusal_that_is_told_helps_most() -> None:
+@pytest.mark.srv("SRV-25")
+def test_the_refusal_that_is_told_helps_most() -> None:
     keys, tokens = ApiKeys(["the-key"]), secret_rule(prefix_claim="images")
     rules = ["signed", keys, tokens]
     assert check(rules, visit(), signed=True) is True
@@ -200,7 +251,8 @@ def test_addresses_are_signed_where_a_signature_lets_in() -> None:
 # Counts: SRV-64
 
 
-def test_srv_64_each_visitor_has_a_window() -> None:
+@pytest.mark.srv("SRV-64")
+def test_each_visitor_has_a_window() -> None:
     clock = Clock()
     rate = RateLimit("2/minute", clock=clock)
     told = [rate.hit(client) for client in ("a", "a", "b", "a")]

@@ -51,6 +51,7 @@ def test_an_address_within_remote_hosts_has_one_spelling(url: str, expected: str
     assert checked(url) == expected
 
 
+@pytest.mark.srv("SRV-20")
 @pytest.mark.parametrize(
     "url",
     [
@@ -103,7 +104,7 @@ def test_an_address_within_remote_hosts_has_one_spelling(url: str, expected: str
         "https://images.example/" + "a" * 5000,
     ],
 )
-def test_srv_20_any_other_address_is_refused(url: str) -> None:
+def test_any_other_address_is_refused(url: str) -> None:
     with pytest.raises(QueryError, match="url takes"):
         checked(url)
 
@@ -131,10 +132,11 @@ def origin() -> Iterator[Origin]:
         yield made
 
 
+@pytest.mark.srv("SRV-20")
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "[::1]"]
 )
-def test_srv_20_no_download_reaches_this_machine(origin: Origin, host: str) -> None:
+def test_no_download_reaches_this_machine(origin: Origin, host: str) -> None:
     origin.image("/a.jpg", photo())
     with pytest.raises(ConnectionFailedError):
         Download().get(f"http://{host}:{origin.port}/a.jpg", {}, most_bytes=9, seconds=5)
@@ -152,7 +154,8 @@ class Dialled(httpcore.NetworkBackend):
         raise httpcore.ConnectError("not in a test")
 
 
-def test_srv_21_the_address_that_was_checked_is_the_one_dialled() -> None:
+@pytest.mark.srv("SRV-21")
+def test_the_address_that_was_checked_is_the_one_dialled() -> None:
     """A name that leads elsewhere the second time it is looked up gains nothing."""
     answers = [["93.184.216.34"], ["127.0.0.1"]]
     guarded = Guarded((), lambda host, port: answers.pop(0))
@@ -181,6 +184,7 @@ def test_a_download_goes_past_proxies_and_says_who_asks(
     assert origin.looked_up == [HOST, HOST]
 
 
+@pytest.mark.srv("SRV-20")
 def test_a_body_past_the_limit_is_not_read_to_its_end(origin: Origin) -> None:
     origin.image("/told.jpg", bytes(5000))
     origin.routes["/untold.jpg"] = lambda asked: (200, {"Content-Length": ""}, bytes(5_000))
@@ -190,6 +194,7 @@ def test_a_body_past_the_limit_is_not_read_to_its_end(origin: Origin) -> None:
         assert origin.download.get(origin.url(path), {}, most_bytes=5000, seconds=5).content
 
 
+@pytest.mark.srv("SRV-20")
 def test_an_answer_that_trickles_in_is_given_up(origin: Origin) -> None:
     """Every byte comes within the time-out of a read, and all of them would take for ever."""
     clock = Clock()
@@ -225,7 +230,8 @@ def remote_of(origin: Origin, *, clock: Clock | None = None, **settings: object)
     return Remote(Settings(**given), download=origin.download, clock=clock or Clock())
 
 
-def test_srv_20_redirects_are_followed_three_times_within_remote_hosts(origin: Origin) -> None:
+@pytest.mark.srv("SRV-20")
+def test_redirects_are_followed_three_times_within_remote_hosts(origin: Origin) -> None:
     origin.image("/0.jpg", photo())
     for number in range(1, 5):
         origin.redirect(f"/{number}.jpg", f"/{number - 1}.jpg")
@@ -235,6 +241,7 @@ def test_srv_20_redirects_are_followed_three_times_within_remote_hosts(origin: O
         remote.fetch(origin.url("/4.jpg"), {})
 
 
+@pytest.mark.srv("SRV-20")
 @pytest.mark.parametrize(
     "location",
     [
@@ -248,7 +255,7 @@ def test_srv_20_redirects_are_followed_three_times_within_remote_hosts(origin: O
         "",
     ],
 )
-def test_srv_20_a_redirect_to_anywhere_else_is_refused(origin: Origin, location: str) -> None:
+def test_a_redirect_to_anywhere_else_is_refused(origin: Origin, location: str) -> None:
     origin.redirect("/a.jpg", location)
     with pytest.raises(OriginError, match="redirects"):
         remote_of(origin).fetch(origin.url("/a.jpg"), {})

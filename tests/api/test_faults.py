@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,11 +198,18 @@ def rows(*tables: dict[str, tuple[Fault, End]]) -> Iterator[tuple[str, Fault, En
             yield name, fault, end
 
 
-def cases(ways: dict[str, Way], *tables: dict[str, tuple[Fault, End]]) -> list[Any]:
+# A client that meets silence waits, four times in a call: such calls are made side by side.
+SILENT = ("silent", "stalls", "drips")
+
+
+def cases(
+    ways: dict[str, Way], *tables: dict[str, tuple[Fault, End]], silent: bool = False
+) -> list[Any]:
     return [
         pytest.param(way, fault, end, id=f"{method}-{name}")
         for method, way in ways.items()
         for name, fault, end in rows(*tables)
+        if silent or name not in SILENT
     ]
 
 
@@ -249,12 +259,15 @@ def begin(make_speaker: MakeSpeaker, server: ApiServer, address: str, tmp_path: 
     def make(fault: Fault) -> tuple[Speaker, Facts]:
         timeout = 0.25 if fault.name.startswith(STALLING) else 10.0
         speaker = make_speaker(timeout=timeout, max_bytes=1_000_000)
-        webhook = speaker.upload(IMAGE, ECHO, webhook={"url": "https://example.invalid/"})
-        folder = tmp_path / "results"
-        folder.mkdir()
-        return speaker, Facts(address, webhook.id, speaker.create_key("mine").key, folder)
+        return speaker, facts_of(speaker, address, tmp_path / "results")
 
     return make
+
+
+def facts_of(speaker: Speaker, address: str, folder: Path) -> Facts:
+    webhook = speaker.upload(IMAGE, ECHO, webhook={"url": "https://example.invalid/"})
+    folder.mkdir()
+    return Facts(address, webhook.id, speaker.create_key("mine").key, folder)
 
 
 @pytest.mark.parametrize(("way", "fault", "end"), cases(DOCUMENTS, EVERYWHERE, WITH_DOCUMENTS))
@@ -279,7 +292,7 @@ def test_a_fault_of_an_image_while_storage_fails_too(
 BROKEN = {name: row for name, row in WITH_IMAGES.items() if row[1].error is DownloadError}
 
 
-@pytest.mark.parametrize(("way", "fault", "end"), cases(IMAGES, BROKEN))
+@pytest.mark.parametrize(("way", "fault", "end"), cases(IMAGES, BROKEN, silent=True))
 def test_an_image_that_did_not_arrive_whole_comes_from_storage_at_the_first_try(
     way: Way, fault: Fault, end: End, begin: Begin, server: ApiServer
 ) -> None:
@@ -303,7 +316,9 @@ def once(end: End) -> End:
     return End(end.error, (), end.status)
 
 
-@pytest.mark.parametrize(("way", "fault", "end"), cases(ONCE, EVERYWHERE, WITH_DOCUMENTS))
+@pytest.mark.parametrize(
+    ("way", "fault", "end"), cases(ONCE, EVERYWHERE, WITH_DOCUMENTS, silent=True)
+)
 def test_a_call_that_is_not_safe_to_repeat_is_not_repeated(
     way: Way, fault: Fault, end: End, begin: Begin, server: ApiServer
 ) -> None:
@@ -312,17 +327,14 @@ def test_a_call_that_is_not_safe_to_repeat_is_not_repeated(
     check(way, once(end), speaker, server, facts)
 
 
-@pytest.mark.parametrize(
-    ("way", "fault", "end"),
-    cases(
-        DOWNLOADS,
-        {
-            name: (fault, UNTOLD.get(name, end))
-            for name, (fault, end) in (EVERYWHERE | WITH_IMAGES).items()
-            if name not in BARE
-        },
-    ),
-)
+WITH_DOWNLOADS = {
+    name: (fault, UNTOLD.get(name, end))
+    for name, (fault, end) in (EVERYWHERE | WITH_IMAGES).items()
+    if name not in BARE
+}
+
+
+@pytest.mark.parametrize(("way", "fault", "end"), cases(DOWNLOADS, WITH_DOWNLOADS))
 def test_a_fault_of_a_download(
     way: Way, fault: Fault, end: End, begin: Begin, server: ApiServer
 ) -> None:
@@ -330,6 +342,54 @@ def test_a_fault_of_a_download(
     url = speaker.upload(IMAGE, ECHO).output.url
     server.always_download = fault
     check(way, end, speaker, server, replace(facts, address=str(url)))
+
+
+def silent_calls(name: str) -> Iterator[tuple[str, Way, Fault, End]]:
+    """Yield every call that meets this silence and is made four times."""
+    tables = (
+        (DOCUMENTS, EVERYWHERE | WITH_DOCUMENTS),
+        (IMAGES, EVERYWHERE | WITH_IMAGES),
+        (DOWNLOADS, WITH_DOWNLOADS),
+    )
+    for ways, table in tables:
+        for method, way in ways.items():
+            yield method, way, *table[name]
+
+
+@contextmanager
+def silenced(
+    kind: str, way: Way, fault: Fault, end: End, address: str, folder: Path
+) -> Iterator[Callable[[], Any]]:
+    """Give a call on a server of its own, which falls silent as soon as all is prepared."""
+    with ApiServer() as server, ExitStack() as stack:
+        patient, speaker = Speaker(kind, server.url), Speaker(kind, server.url, timeout=0.6)
+        for each in (patient, speaker):
+            stack.callback(each.end)
+        facts = facts_of(patient, address, folder)
+        if way in DOWNLOADS.values():
+            facts = replace(facts, address=str(patient.upload(IMAGE, ECHO).output.url))
+            server.always_download = fault
+        else:
+            server.always, server.always_download = fault, faults.status(404)
+        yield partial(check, way, end, speaker, server, facts)
+        stack.close()
+        assert server.wait_closed(), f"{server.open_connections} connections are still open"
+
+
+@pytest.mark.parametrize("kind", SPEAKERS)
+@pytest.mark.parametrize("name", SILENT)
+def test_silence_is_given_up_by_every_call(
+    name: str, kind: str, address: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        calls = [
+            stack.enter_context(silenced(kind, way, fault, end, address, tmp_path / method))
+            for method, way, fault, end in silent_calls(name)
+        ]
+        assert len(calls) == 11
+        with ThreadPoolExecutor(len(calls)) as pool:
+            for ended in [pool.submit(call) for call in calls]:
+                ended.result()
 
 
 @pytest.mark.parametrize("speaker_kind", SPEAKERS)

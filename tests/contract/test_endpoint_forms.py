@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from optidash_integrations.errors import ProcessorError
+from optidash_integrations.inline import MOST_BYTES, InlineTooLargeError, data_uri
+from optidash_integrations.variants import Variant
 from tests.conftest import MakeSite
 from tests.sites.base import Clock, Site
 from tests.sites.photos import CHROME, WEBP_ONLY, photo
@@ -38,7 +40,8 @@ def open_site(make_site: MakeSite) -> Site:
 # SRV-59 … 61
 
 
-def test_srv_59_json_holds_the_image_and_its_size(open_site: Site) -> None:
+@pytest.mark.srv("SRV-59")
+def test_json_holds_the_image_and_its_size(open_site: Site) -> None:
     reply = ask(open_site, "photo.jpg?w=60", JSON)
     assert (reply.status, reply.type) == (200, "application/json")
     told = json.loads(reply.body)
@@ -49,6 +52,21 @@ def test_srv_59_json_holds_the_image_and_its_size(open_site: Site) -> None:
     assert reply.vary == {"accept"}
 
 
+@pytest.mark.srv("SRV-59", "SRV-61")
+def test_a_data_address_holds_the_image() -> None:
+    for address in (
+        data_uri(photo(), "image/jpeg"),
+        data_uri(Variant(photo(), "image/jpeg", 120, 80)),
+    ):
+        head, _, data = address.partition(",")
+        assert head == "data:image/jpeg;base64"
+        assert base64.b64decode(data, validate=True) == photo()
+    data_uri(bytes(MOST_BYTES), "image/png")
+    with pytest.raises(InlineTooLargeError):
+        data_uri(bytes(MOST_BYTES + 1), "image/png")
+
+
+@pytest.mark.srv("SRV-59")
 def test_the_format_inside_is_the_one_that_is_named_beside_json(open_site: Site) -> None:
     accept = {"accept": "application/json, image/webp;q=0.5"}
     assert json.loads(ask(open_site, browser=accept).body)["content_type"] == "image/webp"
@@ -69,14 +87,16 @@ def test_json_and_the_image_have_tags_of_their_own(open_site: Site) -> None:
     assert (head.status, head.type) == (200, "application/json")
 
 
+@pytest.mark.srv("SRV-60")
 @pytest.mark.parametrize(
     "accept", ["*/*", "application/json, text/plain, */*", "image/*, application/json;q=0.9", ""]
 )
-def test_srv_60_an_image_is_the_default(open_site: Site, accept: str) -> None:
+def test_an_image_is_the_default(open_site: Site, accept: str) -> None:
     assert ask(open_site, browser={"accept": accept}).type == "image/jpeg"
 
 
-def test_srv_61_a_large_image_is_refused_in_json(make_site: MakeSite) -> None:
+@pytest.mark.srv("SRV-61")
+def test_a_large_image_is_refused_in_json(make_site: MakeSite) -> None:
     processor = HandProcessor()
     processor.bytes = 100 * 1024 + 1
     site = make_site(access="public", processor=processor)
@@ -87,7 +107,8 @@ def test_srv_61_a_large_image_is_refused_in_json(make_site: MakeSite) -> None:
     assert json.loads(reply.body)["error"]["code"] == "request_entity_too_large"
 
 
-def test_srv_02_errors_are_json_for_whoever_asks_for_json(open_site: Site) -> None:
+@pytest.mark.srv("SRV-02")
+def test_errors_are_json_for_whoever_asks_for_json(open_site: Site) -> None:
     for name, status, code in (
         ("none.jpg", 404, "not_found"),
         ("photo.jpg?w=wide", 400, "bad_request"),
@@ -107,9 +128,8 @@ def stand_in(tmp_path: Path) -> Path:
     return path
 
 
-def test_srv_62_a_failure_answers_a_picture_that_says_so(
-    make_site: MakeSite, stand_in: Path
-) -> None:
+@pytest.mark.srv("SRV-62")
+def test_a_failure_answers_a_picture_that_says_so(make_site: MakeSite, stand_in: Path) -> None:
     site = make_site(access="public", fallback_image=stand_in)
     site.keep("text.jpg", b"no image")
     site.keep("cut.jpg", photo()[:150])
@@ -123,6 +143,7 @@ def test_srv_62_a_failure_answers_a_picture_that_says_so(
         assert reply.picture.convert("RGB").getpixel((5, 5))[1] > 100
 
 
+@pytest.mark.srv("SRV-63")
 @pytest.mark.parametrize(
     ("query", "size"),
     [
@@ -132,7 +153,7 @@ def test_srv_62_a_failure_answers_a_picture_that_says_so(
         ("", (90, 90)),
     ],
 )
-def test_srv_63_the_picture_has_the_asked_size(
+def test_the_picture_has_the_asked_size(
     make_site: MakeSite, stand_in: Path, query: str, size: tuple[int, int]
 ) -> None:
     site = make_site(access="public", fallback_image=stand_in)
@@ -150,6 +171,7 @@ def test_the_picture_is_never_taken_for_the_image(make_site: MakeSite, stand_in:
     assert "x-optidash-fallback" not in after.headers
 
 
+@pytest.mark.srv("SRV-62")
 def test_its_status_is_a_setting(make_site: MakeSite, stand_in: Path) -> None:
     site = make_site(access="public", fallback_image=stand_in, fallback_status=404)
     first = ask(site, "none.jpg")

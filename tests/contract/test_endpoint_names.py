@@ -71,7 +71,8 @@ def guarded(make_site: MakeSite) -> Site:
     return site
 
 
-def test_srv_15_no_name_leads_out_of_the_folder_or_to_what_is_hidden(guarded: Site) -> None:
+@pytest.mark.srv("SRV-15", "SRV-17")
+def test_no_name_leads_out_of_the_folder_or_to_what_is_hidden(guarded: Site) -> None:
     assert len(HOSTILE) >= 40
     for name in HOSTILE:
         for raw in (True, False):
@@ -81,7 +82,8 @@ def test_srv_15_no_name_leads_out_of_the_folder_or_to_what_is_hidden(guarded: Si
             assert str(guarded.folder.parent).encode() not in reply.body
 
 
-def test_srv_16_links_out_of_the_folder_are_refused_by_default(guarded: Site) -> None:
+@pytest.mark.srv("SRV-16")
+def test_links_out_of_the_folder_are_refused_by_default(guarded: Site) -> None:
     (guarded.folder / "link.jpg").symlink_to(guarded.folder.parent / "secret.jpg")
     (guarded.folder / "up").symlink_to(guarded.folder.parent)
     (guarded.folder / "inside.jpg").symlink_to(guarded.folder / "photo.jpg")

@@ -103,7 +103,8 @@ def test_a_failure_may_be_a_picture(
     assert reply.headers["x-optidash-fallback"] == str(expected)
 
 
-def test_srv_20_no_other_host_is_asked(make_remote, origin: Origin) -> None:
+@pytest.mark.srv("SRV-20")
+def test_no_other_host_is_asked(make_remote, origin: Origin) -> None:
     site = make_remote()
     for url in (
         "http://169.254.169.254/latest/meta-data/",

@@ -55,6 +55,9 @@ def test_the_type_is_that_of_the_bytes_whatever_the_name(make_site: MakeSite) ->
     for reply in (ask(site, "photo.png", OLD), site.get("/photo.png", OLD)):
         assert (reply.type, reply.body[:3]) == ("image/jpeg", b"\xff\xd8\xff")
         assert reply.picture.format == "JPEG"
+    for fm, kind in (("webp", "WEBP"), ("avif", "AVIF"), ("png", "PNG"), ("jpg", "JPEG")):
+        reply = ask(site, f"photo.png?fm={fm}", OLD)
+        assert (reply.type, reply.picture.format) == (f"image/{kind.lower()}", kind)
 
 
 @pytest.mark.srv("SRV-02")
@@ -160,6 +163,37 @@ def test_an_image_is_shown_inline_and_its_name_follows_the_format(make_site: Mak
     assert shown == 'inline; filename="photo.webp"'
     at_endpoint = ask(site, "photo.jpg").headers.get("content-disposition", "inline")
     assert at_endpoint.startswith("inline")
+
+
+@pytest.mark.srv("SRV-09")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("my%20photo.webp", ["my photo.webp"]),
+        ("Zo%C3%AB.webp", ["filename*=UTF-8''Zo%C3%AB.webp"]),
+        ("..%2F..%2Fetc%2Fpasswd", []),
+        ("a%5Cb.jpg", []),
+        ("a%0D%0ASet-Cookie:%20x.jpg", []),
+        ("a%22%3B%20b=%22.jpg", []),
+        ("%00.jpg", []),
+    ],
+)
+def test_on_request_it_is_saved_under_a_name_that_is_safe(
+    endpoint: Site, name: str, told: list[str]
+) -> None:
+    reply = ask(endpoint, f"photo.jpg?dl={name}")
+    value = reply.headers["content-disposition"]
+    assert reply.status == 200
+    assert value.startswith("attachment")
+    assert all(each in value for each in told)
+    assert value.isascii()
+    assert value.isprintable()
+    quoted = value.partition('filename="')[2].partition('"')[0]
+    for unsafe in "/\\\r\n\0":
+        assert unsafe not in quoted
+    assert "%2F" not in value
+    assert "%5C" not in value
+    assert "set-cookie" not in reply.headers
 
 
 @pytest.mark.srv("SRV-10")

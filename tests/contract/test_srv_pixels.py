@@ -100,10 +100,20 @@ def test_on_an_intercepted_address_a_wrong_value_is_no_error(endpoint: Site) -> 
         ("w=600&fit=clip", (120, 80)),
         ("w=600&h=600&fit=contain", (600, 400)),
         ("w=240&h=240&fit=fill", (240, 240)),
+        ("w=240&h=240&fit=crop", (240, 240)),
     ],
 )
 def test_nothing_is_enlarged_unless_asked(endpoint: Site, query: str, size: tuple) -> None:
     assert ask(endpoint, f"photo.jpg?{query}").size == size
+
+
+@pytest.mark.srv("SRV-49")
+def test_bars_are_put_around_what_is_small(endpoint: Site) -> None:
+    reply = ask(endpoint, "photo.jpg?w=240&h=240&fit=pad&bg=ff0000&fm=png")
+    assert reply.size == (240, 240)
+    whole = Image.open(io.BytesIO(photo())).convert("RGB")
+    assert difference(whole, reply.picture.convert("RGB").crop((60, 80, 180, 160))) < 4
+    assert reply.picture.convert("RGB").getpixel((57, 120)) == (255, 0, 0)
 
 
 @pytest.mark.srv("SRV-50")
@@ -154,6 +164,9 @@ def test_photos_become_jpeg_and_what_is_see_through_png(endpoint: Site) -> None:
     endpoint.keep("photo.webp", encoded(pixels(120, 80), "WEBP", quality=95))
     endpoint.keep("logo.webp", encoded(Image.open(io.BytesIO(see_through())), "WEBP"))
     assert ask(endpoint, "photo.webp", OLD).type == "image/jpeg"
+    endpoint.keep("chart.png", encoded(Image.new("RGB", (120, 80), "red"), "PNG"))
+    chart = ask(endpoint, "chart.png?w=60", OLD)
+    assert (chart.type, chart.size) == ("image/png", (60, 40))
     logo = ask(endpoint, "logo.webp", OLD)
     assert logo.type == "image/png"
     assert logo.picture.convert("RGBA").getpixel((5, 5))[3] == 0
@@ -182,6 +195,16 @@ def test_an_animation_keeps_its_frames(endpoint: Site, browser: dict[str, str]) 
         reply = ask(endpoint, name, browser)
         assert reply.status == 200
         assert getattr(reply.picture, "n_frames", 1) == 2
+
+
+@pytest.mark.srv("SRV-56")
+@pytest.mark.parametrize("fm", ["jpg", "png", "avif", "webp", "gif"])
+def test_whatever_format_is_asked_an_animation_is_not_broken(endpoint: Site, fm: str) -> None:
+    reply = ask(endpoint, f"cat.gif?fm={fm}")
+    assert reply.status in (200, 400, 415)
+    if reply.status == 200:
+        assert reply.type == f"image/{reply.picture.format.lower()}"
+        assert reply.size == Image.open(io.BytesIO(animation())).size
 
 
 # Where design.md differs: what is not on the list snaps to what is.

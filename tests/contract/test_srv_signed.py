@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hmac
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from optidash_integrations.access import ApiKeys
 from optidash_integrations.errors import AccessError
 from optidash_integrations.urls import ImageQuery, Signer
 from tests.conftest import MakeSite
@@ -91,6 +94,33 @@ def test_an_address_is_refused_from_the_second_on_that_it_expires(
     assert status(signed, address) == 403
 
 
+@pytest.mark.srv("SRV-31")
+@pytest.mark.parametrize("told", [403, 404, 410])
+def test_what_an_expired_address_is_answered_is_a_setting(make_site: MakeSite, told: int) -> None:
+    clock = Clock()
+    site = make_site(access="signed", clock=clock, expired_status=told)
+    site.keep("photo.jpg", photo())
+    address = site.helper("url", "photo.jpg", w=60, expires=HOUR)
+    clock.go_on(2 * HOUR)
+    reply = site.get(address, WEBP_ONLY)
+    assert (reply.status, reply.headers["cache-control"]) == (told, "no-store")
+    assert (b"expired" in reply.body) is (told != 404)
+    forged = site.get(address.replace("w=60", "w=61"), WEBP_ONLY)
+    assert forged.status == 403  # it never was good
+
+
+@pytest.mark.srv("SRV-31")
+def test_where_refusals_are_hidden_an_expired_address_is_too(make_site: MakeSite) -> None:
+    clock = Clock()
+    site = make_site(access="signed", clock=clock, expired_status=410, hide_refused=True)
+    site.keep("photo.jpg", photo())
+    address = site.helper("url", "photo.jpg", w=60, expires=HOUR)
+    clock.go_on(2 * HOUR)
+    missing = site.helper("url", "none.jpg", w=60)
+    assert site.get(address).status == site.get(missing).status == 404
+    assert site.get(address).body == site.get(missing).body
+
+
 @pytest.mark.srv("SRV-32")
 def test_a_parameter_that_was_not_signed_is_refused(signed: Site) -> None:
     address = signed.helper("url", "photo.jpg", w=60)
@@ -121,6 +151,24 @@ def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
     assert len(compared) >= 3
 
 
+@pytest.mark.srv("SRV-33")
+def test_clocks_may_differ_by_as_much_as_a_setting_allows(make_site: MakeSite) -> None:
+    clock = Clock()
+    site = make_site(access="signed", clock=clock, clock_skew=30)
+    site.keep("photo.jpg", photo())
+    address = site.helper("url", "photo.jpg", w=60, expires=HOUR, starts=clock.now)
+    expires = float(address.partition("exp=")[2].partition("&")[0])
+    clock.go_on(-30)
+    assert status(site, address) == 200
+    clock.go_on(-1)
+    assert status(site, address) == 403
+    clock.now = expires + 29
+    late = site.get(address, WEBP_ONLY)
+    assert (late.status, late.headers["cache-control"]) == (200, "private, max-age=0")
+    clock.now = expires + 30
+    assert status(site, address) == 403
+
+
 # Pages live longer in caches than an hour, so design.md lets addresses expire only when asked.
 @pytest.mark.srv("SRV-34")
 def test_an_address_lives_for_ever_unless_asked(signed: Site, clock: Clock) -> None:
@@ -149,7 +197,53 @@ def test_nothing_is_kept_longer_than_its_address_is_good(signed: Site, clock: Cl
             assert control == f"private, max-age={int(min(HOUR, left))}"
 
 
-# A method and a start time in the signature are optional and left out: what is signed is read.
+@pytest.mark.srv("SRV-36")
+def test_an_address_may_start_to_work_at_a_moment(signed: Site, clock: Clock) -> None:
+    for kind in (float, lambda moment: datetime.fromtimestamp(moment, UTC)):
+        starts = kind(clock.now + 59.5)
+        address = signed.helper("url", "photo.jpg", w=60, starts=starts)
+        assert f"nbf={clock.now + 60:.0f}" in address
+        early = signed.get(address, WEBP_ONLY)
+        assert (early.status, early.headers["cache-control"]) == (403, "no-store")
+        assert b"not valid yet" in early.body
+        clock.go_on(60)
+        kept = signed.get(address, WEBP_ONLY)
+        assert (kept.status, kept.size) == (200, (60, 40))
+        sooner = address.replace("nbf=18", "nbf=17")
+        for changed in (sooner, address.replace("nbf=", "x="), address.replace("nbf=", "exp=")):
+            assert status(signed, changed) in (400, 403)
+
+
+@pytest.mark.srv("SRV-36")
+@pytest.mark.parametrize("starts", ["", "-1", "soon", "9" * 30, "1e3", "१२३"])
+def test_a_start_that_is_none_never_comes(starts: str) -> None:
+    signer = Signer(["a"], clock=lambda: 1e12)
+    pairs = (("nbf", starts), ("w", "60"))
+    query = ImageQuery((), pairs, starts=starts, signature=signer.signature("/p.jpg", pairs))
+    with pytest.raises(AccessError, match="never"):
+        signer.verify("/p.jpg", query)
+
+
+@pytest.mark.srv("SRV-35")
+def test_neither_a_private_image_nor_a_stand_in_outlives_its_address(
+    make_site: MakeSite, clock: Clock, tmp_path: Path
+) -> None:
+    picture = tmp_path / "stand-in.jpg"
+    picture.write_bytes(photo(seed=9))
+    rules = {"access": ("signed", ApiKeys(["a-key"])), "referers": ["friend.example"]}
+    for more in ({}, rules):
+        site = make_site(clock=clock, fallback_image=picture, **({"access": "signed"} | more))
+        site.keep("photo.jpg", photo())
+        for name, longest in (("photo.jpg", 300 if more else HOUR), ("none.jpg", 60)):
+            address = site.helper("url", name, w=60, expires=2 * HOUR)
+            expires = float(address.partition("exp=")[2].partition("&")[0])
+            for left in (1.5 * HOUR, 20):
+                clock.now = expires - left
+                control = site.get(address, WEBP_ONLY).headers["cache-control"]
+                assert control == f"private, max-age={min(longest, int(left))}", (name, left)
+
+
+# A method in the signature is optional and left out: what is signed is read, and nothing else.
 @pytest.mark.srv("SRV-36")
 def test_a_signature_is_good_for_reading_and_nothing_else(signed: Site) -> None:
     address = signed.helper("url", "photo.jpg", w=60)
