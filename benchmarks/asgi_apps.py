@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from benchmarks.material import PAGE, SENT, Material
-from optidash_integrations.asgi import OptidashMiddleware
+from optidash_integrations.asgi import ImageApp, OptidashMiddleware
 from optidash_integrations.asgi.messages import App, Receive, Scope, Send
 
 # Enough for what is known of the photo, too little for the variant itself.
@@ -73,6 +73,12 @@ def public_on_disk() -> App:
 def agreed() -> App:
     """Send the variant from memory once StaticFiles has agreed to the request."""
     return ours()
+
+
+def endpoint() -> App:
+    """Send the variant from the image endpoint."""
+    material = Material.here()
+    return ImageApp(material.sources, **material.settings())
 
 
 def missing() -> App:

@@ -165,6 +165,18 @@ SERVED = (
         ),
     ),
     ServedCase(
+        "endpoint",
+        (
+            Side(
+                "image endpoint, hit in memory",
+                "benchmarks.asgi_apps:endpoint",
+                "/photo.jpg",
+                is_hit=True,
+            ),
+            Side("bare app", "benchmarks.asgi_apps:bare_image", "/static/photo.webp"),
+        ),
+    ),
+    ServedCase(
         "asgi-agreed",
         (
             Side(

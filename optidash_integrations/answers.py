@@ -29,6 +29,7 @@ COLLAPSED = ("fwd=uri-miss", "collapsed")
 MISS = ("fwd=uri-miss",)
 
 LATER = "a smaller format is being made"
+CHANGED = "the source has changed, and its new variant is being made"
 
 NO_HEAD = Head(200, ())
 
@@ -74,7 +75,7 @@ class Context:
         content_type = str(entry.meta["type"])
         is_passing = choice.later is not None
         if is_passing:
-            detail = LATER
+            detail = detail or LATER
         output = of_media_type(content_type)
         image = Representation(
             key=choice.key,
@@ -88,6 +89,15 @@ class Context:
             rest=kept_headers(self.head, output.extension if output else None),
         )
         return build(self.request, image, body_of(entry))
+
+    def stale(self, choice: Choice, entry: Entry, key: str, seconds: int) -> Answer:
+        """Return the answer that sends a variant of what the source was before, for now.
+
+        `key` makes its tag; `seconds` have passed since the change was noticed. Nobody goes
+        forward for it, so it is a hit, of negative lifetime (RFC 9211, 2.1 and 2.4).
+        """
+        passing = replace(choice, key=key, later=choice)
+        return self.variant(passing, entry, ("hit", f"ttl=-{seconds}"), CHANGED)
 
     def kept(
         self,

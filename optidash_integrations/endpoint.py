@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from optidash_integrations.answers import COLLAPSED, HIT, NO_HEAD, STORED, Context, source_body
+from optidash_integrations.cache.entry import Entry
 from optidash_integrations.cors import METHODS, Cors
 from optidash_integrations.errors import (
     AccessError,
@@ -33,31 +35,38 @@ from optidash_integrations.inline import (
     is_wanted,
     plain,
 )
+from optidash_integrations.ready import Hit, Keep, request_key
 from optidash_integrations.reception import Asked, Reception, tally_headers, too_many
-from optidash_integrations.records import SourceRecord, identify, record_key
+from optidash_integrations.records import SourceRecord, record_key
 from optidash_integrations.remote import RemoteSource
 from optidash_integrations.service import Service
 from optidash_integrations.settings import Settings
 from optidash_integrations.sources import FileSource, Source
+from optidash_integrations.stale import Stale, stale_answer, stale_of
 from optidash_integrations.stats import reason_of
 from optidash_integrations.store import kind_of, record_of
 from optidash_integrations.variants import ImageData
-from optidash_integrations.wishes import Choice
+from optidash_integrations.wishes import Choice, is_lasting
 from optidash_integrations.workshop import Task, refusal_of
 
 logger = logging.getLogger(__name__)
 
 OK = 200
-PRIVATE_ACCESS = "private, max-age=300"
+PRIVATE_SECONDS = 300
+"""For so long a browser keeps what not everybody may see."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An answer that sends an image, and the image's size in pixels where it is known."""
+    """An answer that sends an image, and the image's size in pixels where it is known.
+
+    `hit` is what it was made of, where it depends on nothing but the address and `Accept`.
+    """
 
     answer: Answer
     width: int | None = None
     height: int | None = None
+    hit: Hit | None = None
 
 
 class Endpoint:
@@ -76,13 +85,29 @@ class Endpoint:
         self.reception = Reception(service, access)
         self.cors = Cors(service.settings.cors_origins)
 
+    @cached_property
+    def is_simple(self) -> bool:
+        """Say whether its answers depend on nothing but the address and what is accepted."""
+        is_counted = self.service.access.rate is not None
+        return self.reception.asks_nobody and not self.cors and not is_counted
+
+    def key(self, request: Request, *place: str) -> Hashable | None:
+        """Return the key of an answer that may be ready; None where there can be none."""
+        return request_key(request, self.service.ready, *place) if self.is_simple else None
+
     def answer(
-        self, request: Request, name: str, visitor: object = None, client: str = ""
+        self,
+        request: Request,
+        name: str,
+        visitor: object = None,
+        client: str = "",
+        keep: Keep | None = None,
     ) -> Flow[Answer]:
         """Answer a request for the source `name`.
 
         `visitor` is the framework's own request; `client` the visitor's network address, by which
-        requests are counted.
+        requests are counted. `keep` is told of an answer that the same address and `Accept` get
+        again: pass it only where there is a key.
         """
         if request.method == "OPTIONS" and self.cors:
             return self.cors.preflight(request)
@@ -90,14 +115,16 @@ class Endpoint:
         if tally is not None and tally.is_over:
             answer = too_many(tally)
         else:
-            answer = yield from self.answered(request, name, visitor)
+            answer = yield from self.answered(request, name, visitor, keep)
         if answer.status >= 400 and not is_image(answer) and is_json_wanted(request):
             answer = error_as_json(answer)
         if tally is not None:
             answer = replace(answer, headers=answer.headers + tally_headers(answer, tally))
         return self.cors.added(answer, request)
 
-    def answered(self, request: Request, name: str, visitor: object) -> Flow[Answer]:
+    def answered(
+        self, request: Request, name: str, visitor: object, keep: Keep | None
+    ) -> Flow[Answer]:
         """Answer with an image, or with what is sent in place of one."""
         if request.method not in ("GET", "HEAD"):
             refused = error(405, "Only GET and HEAD are allowed here.")
@@ -110,9 +137,9 @@ class Endpoint:
             return error(problem.public_status, str(problem))
         except AccessError as problem:
             return self.reception.refused(problem, name)
-        return (yield from self.shown(replace(asked, is_open=is_open)))
+        return (yield from self.shown(replace(asked, is_open=is_open), keep))
 
-    def shown(self, asked: Asked) -> Flow[Answer]:
+    def shown(self, asked: Asked, keep: Keep | None) -> Flow[Answer]:
         """Answer a visitor who may see the image."""
         as_text = is_json_wanted(asked.request)
         inner = replace(asked, request=plain(asked.request)) if as_text else asked
@@ -129,6 +156,8 @@ class Endpoint:
             picture = yield from self.stand_in(inner, reason)
         if as_text and is_image(picture.answer):
             return (yield from self.as_text(asked, picture))
+        if keep is not None and picture.hit is not None:
+            keep(picture.hit, picture.answer)
         return picture.answer
 
     def as_text(self, asked: Asked, picture: Picture) -> Flow[Answer]:
@@ -170,8 +199,8 @@ class Endpoint:
         except OptidashError as failure:
             self.service.note(str(path), failure)
             return Picture(error(problem.public_status, problem.public))
-        answer = marked(found.answer, problem, status, is_open=asked.is_open)
-        return replace(found, answer=answer)
+        answer = marked(found.answer, problem, status)
+        return replace(found, answer=answer, hit=None)
 
     def image(self, asked: Asked, source: Source) -> Flow[Picture]:
         service = self.service
@@ -181,7 +210,7 @@ class Endpoint:
             if opened is None:
                 raise SourceChangedError("the file changed while it was asked for")
         except SourceChangedError:
-            service.disagree(source.name)
+            service.agreements.drop(source.name)
             raise
         except ProcessorError as problem:
             if service.settings.on_error == "raise":
@@ -212,10 +241,19 @@ class Endpoint:
             hit = context.variant(choice, entry, HIT)
             opened = yield from service.opened(hit)
             if opened is not None:
-                return Picture(opened, *size_of(entry.meta))
+                kept = self.hit(asked, source, record, choice, entry)
+                return Picture(opened, *size_of(entry.meta), kept)
             entry = None
         if entry is not None and kind_of(entry.meta) == "refused":
             raise refusal_of(entry.meta)
+        stale = None
+        if entry is None and request.method == "GET":
+            name = source.name
+            stale = yield from stale_of(service, name, asked.wish, record, choice, context)
+            if stale is not None and service.workshop.is_being_made(choice.key):
+                answer = yield from stale_answer(service, context, choice, stale, record)
+                if answer is not None:
+                    return Picture(answer, *size_of(stale.entry.meta))
         if data is None:
             data = yield from self.read(source)
         body = source_body(data, record)
@@ -225,7 +263,17 @@ class Endpoint:
             return Picture(context.kept(choice, record, body, HIT, detail), *size)
         if request.method == "HEAD":
             return Picture(context.fallback(record, body, "no variant is stored yet"), *size)
-        return (yield from self.made(context, choice, source.name, record, data, body))
+        return (yield from self.made(context, choice, source.name, record, data, body, stale))
+
+    def hit(
+        self, asked: Asked, source: Source, record: SourceRecord, choice: Choice, entry: Entry
+    ) -> Hit | None:
+        """Return what an answer is made of that the same request gets again, else None."""
+        transforms = self.service.settings.transforms
+        agreed = self.service.agreements.present_of(source.name, record)
+        if agreed is None or not is_lasting(asked.wish, choice, transforms):
+            return None
+        return Hit(choice.key, entry, agreed, record.bytes)
 
     def made(
         self,
@@ -235,6 +283,7 @@ class Endpoint:
         record: SourceRecord,
         data: ImageData,
         body: Body,
+        stale: Stale | None,
     ) -> Flow[Picture]:
         service = self.service
         task = Task(choice.key, name, record, choice.operations, choice.output, choice.keepable)
@@ -243,6 +292,10 @@ class Endpoint:
             later = choice.later
             behind = Task(later.key, name, record, later.operations, later.output, later.keepable)
             service.workshop.begin_behind(behind, data, lambda: None)
+        if stale is not None and service.workshop.begin_behind(task, data, lambda: None):
+            passing = yield from stale_answer(service, context, choice, stale, record)
+            if passing is not None:
+                return Picture(passing, *size_of(stale.entry.meta))
         try:
             made = yield from service.workshop.make(
                 task, data, service.settings.deadline, lambda: None
@@ -271,17 +324,18 @@ class Endpoint:
         unknown.
         """
         service = self.service
-        agreed = service.agreed(source.name, with_origin=False)
+        agreed = service.agreements.find(source.name)
         if agreed is not None:
             return agreed.record, None
         try:
             validator: str = yield from self.step(source, "validator", source.validator)
         except SourceNotFoundError:
-            service.disagree(source.name)
+            service.agreements.drop(source.name)
+            yield Do(lambda: service.store.forget_newest(source.name))
             raise
         entry = yield Do(lambda: service.store.get(record_key(source.name, validator)))
         if entry is not None and kind_of(entry.meta) == "refused":
-            service.disagree(source.name)
+            service.agreements.drop(source.name)
             raise refusal_of(entry.meta)
         record, data = record_of(entry), None
         if record is None and not read:
@@ -289,7 +343,7 @@ class Endpoint:
         if record is None:
             data = yield from self.read(source)
             record = yield from self.learnt(source, data, validator)
-        service.agree(source.name, NO_HEAD, record, public=True)
+        service.agreements.put(source.name, NO_HEAD, record)
         return record, data
 
     def read(self, source: Source) -> Flow[ImageData]:
@@ -308,8 +362,9 @@ class Endpoint:
         service = self.service
 
         def learn() -> SourceRecord:
-            with service.counters.timed("probe"):
-                record = identify(data, service.processor, service.settings.limits, validator)
+            record = service.workshop.identify(data, validator)
+            newest = record_of(service.store.get(record_key(source.name, None)))
+            service.agreements.supersede(source.name, newest, record)
             service.store.remember(source.name, record, newest=True)
             return record
 
@@ -317,7 +372,7 @@ class Endpoint:
             record: SourceRecord = yield Do(learn)
         except ImageError as problem:
             refusal = problem  # the name of an except clause ends with it
-            service.disagree(source.name)
+            service.agreements.drop(source.name)
             yield Do(lambda: service.remember_refusal(source.name, validator, refusal))
             raise
         return record
@@ -330,7 +385,10 @@ class Endpoint:
         *,
         detail: str | None = None,
     ) -> Context:
-        lifetime = self.service.lifetime(asked.wish, record) if asked.is_open else PRIVATE_ACCESS
+        if asked.is_open:
+            lifetime = self.service.lifetime(asked.wish, record)
+        else:
+            lifetime = private_lifetime(asked.wish.expires, self.service.clock())
         if asked.wish.download is not None:
             disposition = attachment(asked.wish.download)
             head = Head(head.status, (*head.headers, ("content-disposition", disposition)))
@@ -341,6 +399,12 @@ class Endpoint:
             detail=detail,
             clock=self.service.clock,
         )
+
+
+def private_lifetime(expires: float | None, now: float) -> str:
+    """Return the Cache-Control value of what not everybody may see; it ends with its address."""
+    left = PRIVATE_SECONDS if expires is None else max(0, int(expires - now))
+    return f"private, max-age={min(PRIVATE_SECONDS, left)}"
 
 
 def is_image(answer: Answer) -> bool:

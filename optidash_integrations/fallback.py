@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from optidash_integrations.errors import OptidashError
 from optidash_integrations.exchange import Answer, Headers
-from optidash_integrations.headers import FALLBACK_SECONDS, printable
+from optidash_integrations.headers import capped, printable
 from optidash_integrations.operations import Operations
 
 HEADER = "x-optidash-fallback"
@@ -32,13 +32,12 @@ def in_box(asked: Operations) -> Operations:
     return Operations.from_dict(document)
 
 
-def marked(answer: Answer, problem: OptidashError, status: int, *, is_open: bool) -> Answer:
+def marked(answer: Answer, problem: OptidashError, status: int) -> Answer:
     """Return a stand-in's answer: it says what it is, and is not kept for long."""
-    scope = "public" if is_open else "private"
     headers: Headers = []
     for name, value in answer.headers:
         if name == "cache-control":
-            value = f"{scope}, max-age={FALLBACK_SECONDS}"
+            value = capped(value)
         elif name == "cache-status":
             said = printable(f"fallback image: {problem.public}")
             value = f'{value.partition(DETAIL)[0]}{DETAIL}{said}"'

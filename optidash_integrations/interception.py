@@ -21,7 +21,7 @@ from optidash_integrations.errors import (
 )
 from optidash_integrations.exchange import INNER, Answer, Body, Head, Headers, Request, Verdict
 from optidash_integrations.flows import Do, Flow
-from optidash_integrations.formats import is_web_path, of_media_type
+from optidash_integrations.formats import ICO, is_web_path, of_media_type
 from optidash_integrations.headers import (
     CACHE_NAME,
     PASSED_VARY,
@@ -33,11 +33,12 @@ from optidash_integrations.headers import (
     vary_names,
 )
 from optidash_integrations.ready import Hit
-from optidash_integrations.records import SourceRecord, identify, record_key
+from optidash_integrations.records import SourceRecord, record_key
+from optidash_integrations.stale import stale_answer, stale_of
 from optidash_integrations.stats import reason_of
 from optidash_integrations.store import kind_of, record_of
 from optidash_integrations.variants import ImageData
-from optidash_integrations.wishes import NOTHING_ASKED, Choice, Wish
+from optidash_integrations.wishes import NOTHING_ASKED, Choice, Wish, is_lasting
 from optidash_integrations.workshop import Task
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Interception:
 
     def found(self, choice: Choice, hit: Hit) -> None:
         """Take note of a hit whose answer depends on the request and the app alone."""
-        if self.wish.expires is None and choice.later is None:
+        if is_lasting(self.wish, choice, self.service.settings.transforms):
             self.hit = hit
 
     # Before the inner app
@@ -93,7 +94,8 @@ class Interception:
 
         Only worth calling where `public` is set.
         """
-        agreed = self.service.agreed(self.name, with_origin="origin" in self.request.headers)
+        with_origin = "origin" in self.request.headers
+        agreed = self.service.agreements.find(self.name, with_origin=with_origin)
         if agreed is None:
             return None
         choice = yield from self.service.choose(self.wish, agreed.record)
@@ -113,7 +115,7 @@ class Interception:
         """Say whether an answer may be one to work on, from its head alone."""
         eligible = self.is_eligible(head)
         if self.public and not eligible and head.status != 304 and head.status < 500:
-            self.service.disagree(self.name)
+            self.service.agreements.drop(self.name)
         return eligible
 
     def is_eligible(self, head: Head) -> bool:
@@ -125,8 +127,8 @@ class Interception:
         if head.status != 200:
             return False
         kind = of_media_type(head.get("content-type") or "")
-        if kind is None or kind.name not in self.service.reads:
-            return False
+        if kind is None or kind is ICO or kind.name not in self.service.reads:
+            return False  # an icon holds several sizes, and whoever asks for one wants them all
         if head.get("content-encoding") not in (None, "identity") or is_attachment(head):
             return False
         return HANDED_OVER.isdisjoint(name for name, _ in head.headers) and self.is_open(head)
@@ -138,7 +140,7 @@ class Interception:
         limit = self.service.settings.max_input_bytes
         fits = length is not None and 0 < length <= limit
         if not fits and self.public and self.request.method == "GET":
-            self.service.disagree(self.name)
+            self.service.agreements.drop(self.name)
         return fits
 
     def is_open(self, head: Head) -> bool:
@@ -163,7 +165,7 @@ class Interception:
             return Verdict.PASS
         validator = self.validator(head)
         if self.public:
-            self.service.disagree(self.name, unless=validator or None)
+            self.service.agreements.drop_changed(self.name, validator)
         record = None
         if validator:
             key = record_key(self.name, validator)
@@ -175,6 +177,9 @@ class Interception:
             record = None  # the app has other bytes under the same validator
         if record is not None:
             answer = yield from self.stored(head, record, INNER)
+            if answer is not None:
+                return answer
+            answer = yield from self.while_made(head, record)
             if answer is not None:
                 return answer
         if self.request.method == "HEAD":
@@ -195,7 +200,7 @@ class Interception:
         found = yield from self.service.look_up(choice, record)
         if found is None:
             return None
-        self.service.agree(self.name, head, record, public=self.public)
+        self.agree(head, record)
         if kind_of(found.meta) == "variant":
             self.found(choice, Hit(choice.key, found, None, record.bytes))
             variant = context.variant(choice, found, HIT)
@@ -203,6 +208,27 @@ class Interception:
         if kind_of(found.meta) == "kept":
             return context.kept(choice, record, body, HIT, str(found.meta.get("detail", "")))
         return Verdict.PASS
+
+    def while_made(self, head: Head, record: SourceRecord) -> Flow[Answer | None]:
+        """Answer with the variant of what the source was before, while the new one is made."""
+        if not self.public or self.request.method == "HEAD":
+            return None
+        choice = yield from self.service.choose(self.wish, record)
+        if not self.service.workshop.is_being_made(choice.key):
+            return None
+        return (yield from self.stale(head, record, choice, lambda: True))
+
+    def stale(
+        self, head: Head, record: SourceRecord, choice: Choice, begin: Callable[[], bool]
+    ) -> Flow[Answer | None]:
+        """Answer with a stale variant where there is one, and `begin` says that a new one comes."""
+        if not self.public:
+            return None
+        service, context = self.service, self.context(head, record, choice.note)
+        found = yield from stale_of(service, self.name, self.wish, record, choice, context)
+        if found is None or not begin():
+            return None
+        return (yield from stale_answer(service, context, choice, found, record))
 
     # With its body
 
@@ -227,9 +253,7 @@ class Interception:
         return answer
 
     def learn(self, data: ImageData, validator: str) -> SourceRecord:
-        settings = self.service.settings
-        with self.service.counters.timed("probe"):
-            record = identify(data, self.service.processor, settings.limits, validator)
+        record = self.service.workshop.identify(data, validator)
         self.service.store.remember(self.name, record)
         return record
 
@@ -239,8 +263,12 @@ class Interception:
         choice = yield from self.service.choose(self.wish, record)
         context = self.context(head, record, choice.note)
         if choice.later is not None:
-            later = self.task(choice.later, record)
-            self.service.workshop.begin_behind(later, data, self.handed_over())
+            self.begin(choice.later, record, data)
+        stale = yield from self.stale(
+            head, record, choice, lambda: self.begin(choice, record, data)
+        )
+        if stale is not None:
+            return stale
         try:
             made = yield from self.service.workshop.make(
                 self.task(choice, record), data, self.service.settings.deadline, self.handed_over()
@@ -256,7 +284,7 @@ class Interception:
                 raise
             self.service.counters.fell_back(reason_of(error))
             return context.fallback(record, body, str(error))
-        self.service.agree(self.name, head, record, public=self.public)
+        self.agree(head, record)
         how = COLLAPSED if made.collapsed else STORED
         if kind_of(made.entry.meta) == "kept":
             return context.kept(choice, record, body, how, str(made.entry.meta["detail"]))
@@ -272,6 +300,11 @@ class Interception:
         answer = yield from self.stored(head, record, body)
         return answer or (yield from self.made(head, record, data, body))
 
+    def begin(self, choice: Choice, record: SourceRecord, data: ImageData) -> bool:
+        """Begin what nobody waits for; say whether it is being made."""
+        task = self.task(choice, record)
+        return self.service.workshop.begin_behind(task, data, self.handed_over())
+
     def task(self, choice: Choice, record: SourceRecord) -> Task:
         return Task(
             choice.key, self.request.path, record, choice.operations, choice.output, choice.keepable
@@ -284,11 +317,17 @@ class Interception:
 
     def close(self) -> None:
         """Give back what is held; call it whatever happened."""
+        self.hit = None  # else its entry would live as long as what the frameworks keep of us
         size, self.held = self.held, 0
         if size:
             self.service.let_go(size)
 
     # Facts
+
+    def agree(self, head: Head, record: SourceRecord) -> None:
+        """Take note of what the app handed out, where that is for everybody."""
+        if self.public:
+            self.service.agreements.put(self.name, head, record)
 
     def validator(self, head: Head) -> str:
         """Return what changes when the app's bytes change, from its head; empty where nothing does.

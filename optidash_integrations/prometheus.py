@@ -32,7 +32,7 @@ COUNTERS = {
 }
 LABELLED = {
     "hits": ("tier", "Requests answered from a cache tier"),
-    "fallbacks": ("reason", "Originals served in the place of variants"),
+    "fallbacks": ("reason", "Originals, or stale variants, served in the place of variants"),
     "seconds": ("stage", "Seconds spent in each stage"),
     "runs": ("stage", "How often each stage was gone through"),
 }

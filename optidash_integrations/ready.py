@@ -3,6 +3,9 @@
 A table holds heads as an adapter sends them. Bodies stay in the memory tier: an answer refers to
 its entry weakly, and is gone when that is evicted or deleted. Keys are an adapter's own, made of
 what the answer depends on; what `Accept` says comes into them as a small number.
+
+The image endpoint's answers rest on an agreement too, that of the source; so they end with
+`fresh_for`, a purge or a change. Those of addresses that expire are never made ready.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from optidash_integrations.cache.entry import Entry
-from optidash_integrations.exchange import Head
+from optidash_integrations.exchange import Answer, Head, Request
+from optidash_integrations.inline import is_wanted
 from optidash_integrations.negotiation import Accepted, accepted
 from optidash_integrations.records import SourceRecord
 from optidash_integrations.stats import HITS
@@ -83,18 +87,18 @@ class ReadyAnswers:
         self.clock = clock
         self.table: dict[Hashable, Ready] = {}
         self.accepts: dict[Any, int] = {}
-        self.classes: dict[Accepted | None, int] = {}
+        self.classes: dict[tuple[Accepted | None, bool], int] = {}
         self.lock = threading.Lock()
 
     def accept_class(self, raw: bytes | str | None) -> int:
-        """Return a small number for what an `Accept` header says of images."""
+        """Return a small number for what an `Accept` header says of images, and of JSON."""
         found = self.accepts.get(raw)
         return self.new_accept(raw) if found is None else found
 
     def new_accept(self, raw: bytes | str | None) -> int:
         text = raw.decode("latin-1") if isinstance(raw, bytes) else raw
         with self.lock:
-            says = accepted(text)
+            says = (accepted(text), is_wanted(text))
             if len(self.accepts) >= MOST_ACCEPTS:
                 self.accepts.clear()
             if len(self.classes) >= MOST_ACCEPTS:  # the numbers mean something else from here on
@@ -125,6 +129,17 @@ class ReadyAnswers:
         self.served(MEMORY, ready.size, ready.source_size)
         return ready.head, entry.body  # type: ignore[return-value]
 
+    def keeper(self, key: Hashable | None) -> Keep | None:
+        """Return what makes a whole answer ready under a key; None without one."""
+        if key is None:
+            return None
+
+        def keep(hit: Hit, answer: Answer) -> None:
+            if answer.status == 200:
+                self.put(key, hit, answer.headers.copy())
+
+        return keep
+
     def clear(self) -> None:
         """Forget all answers."""
         with self.lock:
@@ -140,20 +155,30 @@ class ReadyAnswers:
             self.table[key] = Ready(hit, head)
 
 
-# With one of these in a WSGI environment an answer depends on more than its key tells.
-SPECIAL = (
-    "HTTP_RANGE",
-    "HTTP_IF_RANGE",
-    "HTTP_IF_NONE_MATCH",
-    "HTTP_IF_MODIFIED_SINCE",
-    "HTTP_AUTHORIZATION",
-    "HTTP_ORIGIN",
+Keep = Callable[[Hit, Answer], object]
+"""Takes a hit and the answer made of it, for the next request with the same key."""
+
+# With one of these a request's answer depends on more than its key tells.
+SPECIAL = frozenset(
+    {"range", "if-range", "if-none-match", "if-modified-since", "authorization", "origin"}
 )
+SPECIAL_VARIABLES = tuple("HTTP_" + name.upper().replace("-", "_") for name in sorted(SPECIAL))
+
+
+def request_key(request: Request, ready: ReadyAnswers, *place: str) -> Hashable | None:
+    """Return the key of a plain GET at an image endpoint; None for any other request.
+
+    `place` is what the source is found by, beside the path.
+    """
+    if request.method != "GET" or not SPECIAL.isdisjoint(request.headers):
+        return None
+    number = ready.accept_class(request.headers.get("accept"))
+    return ("endpoint", *place, request.path, request.raw_path, request.query, number)
 
 
 def environ_key(environ: Mapping[str, Any], ready: ReadyAnswers) -> Hashable | None:
     """Return the key of a plain GET from its CGI variables (PEP 3333); None for any other."""
-    if environ["REQUEST_METHOD"] != "GET" or any(name in environ for name in SPECIAL):
+    if environ["REQUEST_METHOD"] != "GET" or any(name in environ for name in SPECIAL_VARIABLES):
         return None
     return (
         environ.get("SCRIPT_NAME", ""),

@@ -16,11 +16,12 @@ from typing import Any, BinaryIO
 from cachetools import LRUCache
 
 from optidash_integrations.access import Access
+from optidash_integrations.agreements import Agreements
 from optidash_integrations.cache.entry import Entry
 from optidash_integrations.errors import OptidashError
-from optidash_integrations.exchange import Answer, FileBody, Head, Request
+from optidash_integrations.exchange import Answer, FileBody, Request
 from optidash_integrations.flows import Do, Flow, run, run_async
-from optidash_integrations.formats import AVIF, BY_NAME, Format
+from optidash_integrations.formats import AVIF, BY_NAME, GIF, MOVING, Format
 from optidash_integrations.interception import Interception
 from optidash_integrations.invalidation import Purged
 from optidash_integrations.negotiation import (
@@ -33,7 +34,7 @@ from optidash_integrations.negotiation import (
 from optidash_integrations.operations import Operations
 from optidash_integrations.paths import Paths
 from optidash_integrations.processors import ApiProcessor, Processor, choose
-from optidash_integrations.ready import Agreed, ReadyAnswers
+from optidash_integrations.ready import ReadyAnswers
 from optidash_integrations.records import SourceRecord, refusal_key, variant_key
 from optidash_integrations.settings import MUTABLE, VERSIONED, Settings
 from optidash_integrations.stats import HITS, Counters, Stats
@@ -98,7 +99,7 @@ class Service:
         self.lock = threading.Lock()
         self.held = 0
         self.io: ThreadPoolExecutor | None = None
-        self.agreements: LRUCache[str, Agreed] = LRUCache(20_000)
+        self.agreements = Agreements(self.settings.fresh_for, self.clock)
         self.choices: LRUCache[object, Choice] = LRUCache(4_096)
         self.ready = ReadyAnswers(self.store.quick, self.counters.served, self.clock)
         self.noted: LRUCache[str, bool] = LRUCache(1_000)
@@ -239,12 +240,20 @@ class Service:
         self, accept: Accepted | None, record: SourceRecord, *, without: Format | None = None
     ) -> Format:
         """Return the format that negotiation gives, of those that the processor writes."""
+        if record.frames > 1:
+            return self.moving_output(accept, record)
         writes = self.processor.formats
         offered = tuple(f for f in self.settings.offered if f.name in writes and f is not without)
         wanted = chosen_format(accept, offered, record.format, alpha=record.alpha)
         if wanted.name in writes:
             return wanted
         return base_format(record.format, alpha=record.alpha)
+
+    def moving_output(self, accept: Accepted | None, record: SourceRecord) -> Format:
+        """Return the format for an animation; one that can't be written leaves it as it is."""
+        offered = tuple(f for f in self.settings.offered if f in MOVING)
+        wanted = chosen_format(accept, offered, record.format, alpha=record.alpha)
+        return wanted if wanted in (*MOVING, record.format) else GIF
 
     def lifetime(self, wish: Wish, record: SourceRecord | None) -> str:
         """Return the Cache-Control value where the app sets none."""
@@ -302,10 +311,8 @@ class Service:
 
     def forget(self) -> None:
         """Forget what is kept beside the tiers; called after every purge, of any process."""
+        self.agreements.clear()
         with self.lock:
-            for agreed in self.agreements.values():
-                agreed.holds = False
-            self.agreements.clear()
             self.choices.clear()
         self.ready.clear()
 
@@ -338,48 +345,6 @@ class Service:
     def remember_refusal(self, name: str, validator: str, error: OptidashError) -> None:
         """Keep the note that a name's present bytes are not an image to work on."""
         self.store.remember_refusal(name, validator, error)
-
-    # Public paths
-
-    def agreed(self, name: str, *, with_origin: bool) -> Agreed | None:
-        """Return what the app handed out under this name lately, or None.
-
-        Past `fresh_for` one request asks the app again, while the others still get it.
-        """
-        with self.lock:
-            agreed = self.agreements.get(name)
-            if agreed is None or (
-                with_origin and agreed.head.get("access-control-allow-origin") is None
-            ):
-                return None
-            now = self.clock()
-            if now < agreed.until:
-                return agreed
-            agreed.until = now + ASKING_SECONDS
-        return None
-
-    def agree(self, name: str, head: Head, record: SourceRecord, *, public: bool) -> None:
-        """Take note of what the app handed out under a public path."""
-        if not public:
-            return
-        kept = stored_head(head)
-        until = self.clock() + self.settings.fresh_for
-        with self.lock:
-            before = self.agreements.get(name)
-            if before is not None and (before.record, before.head) == (record, kept):
-                before.until = until
-                return
-            if before is not None:
-                before.holds = False
-            self.agreements[name] = Agreed(record, kept, until)
-
-    def disagree(self, name: str, *, unless: str | None = None) -> None:
-        """Forget a name that the app does not hand out any more, or not with this validator."""
-        with self.lock:
-            agreed = self.agreements.get(name)
-            if agreed is not None and (unless is None or agreed.record.validator != unless):
-                agreed.holds = False
-                del self.agreements[name]
 
     # Bodies in memory
 
@@ -423,18 +388,7 @@ class Service:
         return base_format(record.format, alpha=record.alpha)
 
 
-ASKING_SECONDS = 10.0
 SNAPPED = "unsigned options were changed to what the transforms setting allows"
-
-STORED_HEADERS = frozenset({"cache-control", "expires", "vary", "last-modified"})
-
-
-def stored_head(head: Head) -> Head:
-    """Return what may be kept of the app's head and sent to other visitors."""
-    kept = [(name, value) for name, value in head.headers if name in STORED_HEADERS]
-    if head.get("access-control-allow-origin") == "*":
-        kept.append(("access-control-allow-origin", "*"))
-    return Head(200, kept)
 
 
 def service_for(settings: Settings) -> Service:

@@ -3,7 +3,8 @@
 hits            requests answered from `memory`, `disk` or a `shared` tier
 misses          results that had to be made, and were begun
 coalesced       requests that waited for work which another one had begun
-fallbacks       originals served in the place of a variant, by reason
+fallbacks       what was served in the place of a variant, by reason: originals, or (`stale`) the
+                variant of what a source was before it changed
 bytes           in: of sources worked on; out: of variants sent; saved: what their sources had more
 seconds         by stage: `probe`, `process`, `store`
 """

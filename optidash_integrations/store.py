@@ -103,6 +103,12 @@ class Store:
         if newest:
             self.put(record_key(name, None), entry)
 
+    def forget_newest(self, name: str) -> None:
+        """Forget what a name stood for last: it stands for nothing now."""
+        key = record_key(name, None)
+        if self.get(key) is not None:
+            self.tiers.delete(key)
+
     def remember_refusal(self, name: str, validator: str, error: OptidashError) -> None:
         """Keep the note that a name's present bytes are not an image to work on."""
         meta = {"kind": "refused", "status": error.public_status, "detail": str(error)}

@@ -35,3 +35,12 @@ class Choice:
     keepable: bool
     note: str | None = None
     later: Choice | None = None
+
+
+def is_lasting(wish: Wish, choice: Choice, transforms: str) -> bool:
+    """Say whether the same wish gets the same choice and head for as long as the source stays.
+
+    Options that `bounded` transforms have changed may be let through later.
+    """
+    is_final = choice.note is None or transforms != "bounded"
+    return wish.expires is None and choice.later is None and is_final

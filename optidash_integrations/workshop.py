@@ -35,11 +35,12 @@ from optidash_integrations.flows import Flow, Wait
 from optidash_integrations.formats import Format
 from optidash_integrations.leases import Lease, Leases
 from optidash_integrations.limits import Limits
+from optidash_integrations.markers import Markers
 from optidash_integrations.operations import Operations
 from optidash_integrations.pace import Pace
 from optidash_integrations.pool import Aside, Job, Pool, Slots
 from optidash_integrations.processors import ApiProcessor, Processor
-from optidash_integrations.records import SourceRecord, digest_of, refusal_key
+from optidash_integrations.records import SourceRecord, digest_of, identify, refusal_key
 from optidash_integrations.settings import Settings
 from optidash_integrations.stats import COALESCED, IN, MISSES, Counters
 from optidash_integrations.store import Store
@@ -84,7 +85,8 @@ class Workshop:
 
     What another process works on is set aside, and holds no thread of the pool. Where the work is
     done in this process and not by the API, all processes of a host that share a cache folder do
-    as much at a time as the setting `workers` says. `clock` gives seconds that only ever grow.
+    as much at a time as the setting `workers` says. `clock` gives seconds that only ever grow,
+    `now` nanoseconds since 1970.
     """
 
     def __init__(
@@ -96,16 +98,20 @@ class Workshop:
         leases: Leases | None = None,
         counters: Counters | None = None,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], int] = time.time_ns,
     ) -> None:
         self.settings = settings
         self.processor = processor
         self.store = store
         self.counters = counters or Counters()
         self.clock = clock
+        self.now = now
         self.pool = Pool(settings.threads, settings.queue, clock=clock)
         self.leases = leases or Leases.of(store)
+        self.beside = TieredCache(*(t for t in store.tiers.tiers if t is not self.leases.tier))
         is_api = isinstance(processor, ApiProcessor)
         self.slots = Slots(None if is_api else self.leases.file, settings.threads)
+        self.markers = Markers(None if is_api else self.leases.file)
         self.lock = threading.Lock()
         self.jobs: dict[str, Job[Entry]] = {}
         self.aside: dict[str, Job[Entry]] = {}
@@ -113,6 +119,17 @@ class Workshop:
         self.pace = Pace()
         self.missed: LRUCache[str, bool] = LRUCache(1_000)
         self.resting: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
+        self.stamps: LRUCache[Path, tuple[Stamp, str]] = LRUCache(1_000)
+
+    def identify(self, data: ImageData, validator: str) -> SourceRecord:
+        """Read a source's head and hash its bytes; see `records.identify`."""
+        before = stamp_of(data, self.now())
+        with self.counters.timed("probe"):
+            record = identify(data, self.processor, self.settings.limits, validator)
+        if isinstance(data, Path) and before is not None and before == stamp_of(data, self.now()):
+            with self.lock:
+                self.stamps[data] = (before, record.digest)
+        return record
 
     def make(
         self, task: Task, data: ImageData, seconds: float | None, done: Callable[[], None]
@@ -145,21 +162,28 @@ class Workshop:
         entry: Entry = yield Wait(job.future, None)
         return entry
 
-    def begin_behind(self, task: Task, data: ImageData, done: Callable[[], None]) -> None:
-        """Begin a variant that nobody waits for, unless it is being made or rests.
+    def begin_behind(self, task: Task, data: ImageData, done: Callable[[], None]) -> bool:
+        """Begin a variant that nobody waits for, unless it is being made or rests; say whether it
+        is being made now.
 
         `done` is called once, when the source's bytes are not needed any more.
         """
         try:
             self.check_allowed(task)
             self.check_rest(task.key)
-            _, collapsed = self.begin(task, data, waited=False, done=done)
+            job, collapsed = self.begin(task, data, waited=False, done=done)
         except OptidashError as error:
             logger.info("%s is not made behind: %s", task.name, error)
             done()
-            return
+            return False
         if collapsed:
             done()
+        return not job.future.done()
+
+    def is_being_made(self, key: str) -> bool:
+        """Say whether a variant is being made."""
+        with self.lock:
+            return key in self.jobs
 
     def is_under_way(self, key: str) -> bool:
         """Say whether a variant is being made, or is not to be for a while."""
@@ -206,13 +230,16 @@ class Workshop:
         if (lease := self.leases.take(task.key)) is None:
             return Aside(lambda job: self.set_aside(task, job))
         try:
-            return self.found(task) or self.work(task, data, lease)
+            return self.found(task, lease) or self.work(task, data, lease)
         finally:
             self.leases.release(lease)
 
-    def found(self, task: Task) -> Entry | None:
+    def found(self, task: Task, lease: Lease) -> Entry | None:
         """Return what another process has stored since this caller looked."""
-        entry = None if self.leases.is_alone else self.store.get(task.key)
+        if self.leases.is_alone:
+            return None
+        tiers = self.store if lease.may_be_there else self.beside
+        entry = tiers.get(task.key)
         if entry is not None:
             with self.lock:
                 if job := self.jobs.get(task.key):
@@ -246,10 +273,9 @@ class Workshop:
         purge = tiers.purge
         if not self.leases.put(lease, entry):
             return self.store.get(key) or entry
-        others = TieredCache(*(tier for tier in tiers.tiers if tier is not self.leases.tier))
-        others.put(key, entry)
+        self.beside.put(key, entry)
         if purge is not tiers.purge:  # something was deleted meanwhile, perhaps this
-            others.delete(key)
+            self.beside.delete(key)
         return entry
 
     # Work of other processes
@@ -274,7 +300,7 @@ class Workshop:
             if (lease := self.leases.take(task.key)) is None:
                 return next(looks)
             try:
-                entry = self.found(task) or self.check_refusal(task)
+                entry = self.found(task, lease) or self.check_refusal(task)
             finally:
                 self.leases.release(lease)
         except Exception as error:  # noqa: BLE001  it belongs to whoever waits
@@ -302,10 +328,13 @@ class Workshop:
 
     def result(self, task: Task, data: ImageData) -> Entry:
         if isinstance(data, Path):
-            data = unchanged(data, task.record)
+            with self.lock:
+                hashed = self.stamps.get(data)
+            data = unchanged(data, task.record, hashed, self.now)
         try:
             limits = task.limits or self.settings.limits
-            with self.slots.one(), self.counters.timed("process"):
+            marker = self.markers.set(task.record.digest, task.key)
+            with self.slots.one(), marker, self.counters.timed("process"):
                 began = self.clock()
                 variant = self.processor.process(data, task.operations, task.output, limits)
                 taken = self.clock() - began
@@ -359,16 +388,45 @@ class Workshop:
             dropped, self.aside = self.aside, {}
         for job in dropped.values():
             job.future.set_exception(QueueFullError("the application is shutting down"))
+        self.markers.close()
         self.leases.close()
 
 
-def unchanged(path: Path, record: SourceRecord) -> bytes:
-    """Read a file that was hashed before; raises `SourceChangedError` where it has changed."""
+Stamp = tuple[int, ...]
+
+# Timestamps move in steps: one this near to the present may hide a second change.
+SETTLED_NANOSECONDS = 2_000_000_000
+
+
+def stamp_of(data: ImageData, now: int) -> Stamp | None:
+    """Return what changes with every change of a file; None where that is not sure, or there is
+    no file. `now` is in nanoseconds since 1970.
+    """
+    if isinstance(data, bytes):
+        return None
+    try:
+        found = data.stat()
+    except OSError:
+        return None
+    if now - max(found.st_mtime_ns, found.st_ctime_ns) < SETTLED_NANOSECONDS:
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def unchanged(
+    path: Path, record: SourceRecord, hashed: tuple[Stamp, str] | None, now: Callable[[], int]
+) -> bytes:
+    """Read a file that was hashed before; raises `SourceChangedError` where it has changed.
+
+    `hashed` is the stamp that it had then, with its digest: with the same stamp it is not hashed
+    again.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise SourceChangedError(f"the source went away: {error.strerror}") from error
-    if len(data) != record.bytes or digest_of(data) != record.digest:
+    is_known = hashed is not None and hashed == (stamp_of(path, now()), record.digest)
+    if len(data) != record.bytes or not (is_known or digest_of(data) == record.digest):
         raise SourceChangedError("the source changed while it waited to be worked on")
     return data
 

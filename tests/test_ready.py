@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from optidash_integrations.cache.entry import Entry
 from optidash_integrations.cache.memory import MemoryCache
-from optidash_integrations.exchange import Head
-from optidash_integrations.ready import MOST_ANSWERS, Agreed, Hit, ReadyAnswers, environ_key
+from optidash_integrations.exchange import Head, Request
+from optidash_integrations.ready import (
+    MOST_ANSWERS,
+    SPECIAL,
+    Agreed,
+    Hit,
+    ReadyAnswers,
+    environ_key,
+    request_key,
+)
 from optidash_integrations.records import SourceRecord
 from optidash_integrations.stats import Counters
 from tests.sites.base import Clock
@@ -127,6 +137,13 @@ def test_accept_headers_that_say_the_same_share_a_number(table: Table) -> None:
     assert number(None) == number("") == number("text/html")
 
 
+def test_who_asks_for_json_has_a_number_of_their_own(table: Table) -> None:
+    number = table.ready.accept_class
+    assert number("application/json") != number(None)
+    assert number("application/json, */*;q=0.8") != number("*/*;q=0.8")
+    assert number("application/json;q=0.5, */*;q=0.8") == number("*/*;q=0.8")
+
+
 def test_an_attacker_s_accept_headers_take_bounded_memory(table: Table) -> None:
     table.keep()
     for number in range(5_000):
@@ -175,6 +192,32 @@ def test_a_key_tells_apart_what_gives_other_answers(table: Table, more: dict[str
 )
 def test_a_request_that_asks_for_more_has_no_key(table: Table, more: dict[str, str]) -> None:
     assert environ_key(ENVIRON | more, table.ready) is None
+
+
+ASKED = Request("GET", "/img/a.jpg", "w=640", {"accept": "image/webp"}, "/img/a.jpg")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"path": "/img/b.jpg"},
+        {"raw_path": "/img/%61.jpg"},
+        {"query": "w=320"},
+        {"headers": {"accept": "image/avif"}},
+        {"headers": {"accept": "application/json"}},
+    ],
+)
+def test_a_key_of_the_endpoint_tells_apart_what_gives_other_answers(
+    table: Table, more: dict[str, Any]
+) -> None:
+    assert request_key(replace(ASKED, **more), table.ready) != request_key(ASKED, table.ready)
+    assert request_key(ASKED, table.ready, "a") != request_key(ASKED, table.ready, "b")
+
+
+@pytest.mark.parametrize("name", sorted(SPECIAL))
+def test_a_request_to_the_endpoint_that_asks_for_more_has_no_key(table: Table, name: str) -> None:
+    assert request_key(replace(ASKED, headers={name: "x"}), table.ready) is None
+    assert request_key(replace(ASKED, method="HEAD"), table.ready) is None
 
 
 def test_a_cookie_makes_no_difference_under_a_public_path(table: Table) -> None:

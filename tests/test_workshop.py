@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from optidash_integrations.errors import (
     ImageTooLargeError,
     ProcessorError,
     QueueFullError,
+    SourceChangedError,
 )
 from optidash_integrations.flows import run
 from optidash_integrations.formats import JPEG, WEBP
@@ -34,7 +36,7 @@ from optidash_integrations.processors import ApiProcessor
 from optidash_integrations.records import SourceRecord, refusal_key
 from optidash_integrations.settings import Settings
 from optidash_integrations.store import Store
-from optidash_integrations.workshop import Made, Task, Workshop
+from optidash_integrations.workshop import Made, Task, Workshop, stamp_of, unchanged
 from tests.cache.servers import RedisServer, redis_address, redis_program, redis_server, redis_url
 from tests.sites.photos import photo
 from tests.sites.processor import HandProcessor
@@ -533,3 +535,47 @@ def test_a_refusal_is_remembered_as_it_was_raised(cache: Path) -> None:
         with pytest.raises(ImageTooLargeError, match="13 frames"):
             shop.check_refusal(task())
     assert JPEG.name == RECORD.format_name
+
+
+# A file that may change while it waits
+
+
+LATER = 4 * 10**18
+"""A moment at which every file here has lain still for long, in nanoseconds."""
+
+
+def test_a_file_that_has_not_changed_is_hashed_once(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(PHOTO)
+    stamp = stamp_of(path, LATER)
+    assert stamp is not None
+    known = replace(RECORD, digest="0" * 64)  # which no bytes have
+    assert unchanged(path, known, (stamp, known.digest), lambda: LATER) == PHOTO
+    for hashed in (None, (stamp, DIGEST), ((*stamp[:-1], 1), known.digest)):
+        with pytest.raises(SourceChangedError):
+            unchanged(path, known, hashed, lambda: LATER)
+
+
+def test_a_file_that_looks_the_same_after_a_change_is_not_taken_for_the_same(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(PHOTO)
+    hashed, before = stamp_of(path, LATER), path.stat()
+    assert hashed is not None
+    path.write_bytes(PHOTO[:-1] + b"x")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # until the clock of the disk moves on
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(SourceChangedError):
+        unchanged(path, RECORD, (hashed, DIGEST), lambda: LATER)
+
+
+def test_what_was_changed_a_moment_ago_is_hashed_again(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(PHOTO)
+    changed = path.stat().st_ctime_ns
+    assert stamp_of(path, changed + 10**9) is None
+    assert stamp_of(path, changed + 2 * 10**9) is not None
+    assert stamp_of(PHOTO, LATER) is None
+    assert stamp_of(tmp_path / "none.jpg", LATER) is None

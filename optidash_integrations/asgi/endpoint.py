@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from optidash_integrations.asgi.extension import Optidash
-from optidash_integrations.asgi.messages import Receive, Scope, Send, request_of, send_answer
+from optidash_integrations.asgi.fast import keep, key_of, send_ready
+from optidash_integrations.asgi.messages import (
+    SEEN,
+    Receive,
+    Scope,
+    Send,
+    request_of,
+    seen_scope,
+    send_answer,
+)
 from optidash_integrations.endpoint import Endpoint
 from optidash_integrations.errors import SettingsError
+from optidash_integrations.service import Service
 from optidash_integrations.sources import Directory
 
 
@@ -41,8 +53,23 @@ class ImageApp:
         """Serve one ASGI connection."""
         if scope["type"] != "http":
             raise RuntimeError(f"ImageApp answers HTTP only, not {scope['type']}")
+        service = self.optidash.service
+        key = self.key(service, scope)
+        found = service.ready.find(key) if key is not None else None
+        if found is not None:
+            await send_ready(found, send)
+            return
         request = request_of(scope)
         name = request.path.removeprefix(scope.get("root_path", "")).lstrip("/")
         client = (scope.get("client") or ("",))[0]
-        flow = self.endpoint.answer(request, name, scope, client)
-        await send_answer(await self.optidash.service.run_async(flow), scope, send)
+        keeping = partial(keep, service.ready, key) if key is not None else None
+        flow = self.endpoint.answer(request, name, scope, client, keeping)
+        await send_answer(await service.run_async(flow), scope, send)
+
+    def key(self, service: Service, scope: Scope) -> Hashable | None:
+        """Return the key of an answer that may be ready; None where there can be none."""
+        if not self.endpoint.is_simple:
+            return None
+        seen = seen_scope(scope) if SEEN in scope else scope
+        plain = key_of(seen, service.ready)
+        return None if plain is None else (self, scope.get("root_path", ""), plain[0])

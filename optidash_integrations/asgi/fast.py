@@ -7,19 +7,10 @@ from typing import Any
 
 from optidash_integrations.asgi.messages import Message, Scope, Send
 from optidash_integrations.exchange import Answer
+from optidash_integrations.ready import SPECIAL as SPECIAL_NAMES
 from optidash_integrations.ready import Hit, ReadyAnswers
 
-# With one of these an answer depends on more than its key tells.
-SPECIAL = frozenset(
-    {
-        b"range",
-        b"if-range",
-        b"if-none-match",
-        b"if-modified-since",
-        b"authorization",
-        b"origin",
-    }
-)
+SPECIAL = frozenset(name.encode() for name in SPECIAL_NAMES)
 TOLD = frozenset({b"host", b"accept", b"cookie"})
 OF_INTEREST = SPECIAL | TOLD
 

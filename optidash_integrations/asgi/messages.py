@@ -76,6 +76,14 @@ def request_of(scope: Scope) -> Request:
     )
 
 
+def seen_scope(scope: Scope) -> Scope:
+    """Return a scope with the header fields as the visitor sent them."""
+    seen = scope.get(SEEN)
+    if isinstance(seen, Request) and isinstance(seen.headers, Fields):
+        return {**scope, "headers": seen.headers.raw}
+    return scope
+
+
 def head_of(message: Message) -> Head:
     """Return the facts of an `http.response.start` message."""
     raw = message.get("headers", ())

@@ -15,6 +15,7 @@ from werkzeug.datastructures import FileStorage
 
 from optidash_integrations.endpoint import Endpoint
 from optidash_integrations.errors import ImageTooLargeError, SettingsError
+from optidash_integrations.exchange import Answer
 from optidash_integrations.flask.commands import command_for
 from optidash_integrations.flask.wsgi import Middleware, body_blocks, request_of
 from optidash_integrations.flows import run
@@ -155,9 +156,16 @@ def add_endpoint(app: Flask, state: State) -> None:
     folder = Directory.of(state.settings.directory or Path(app.root_path), state.settings)
 
     def optidash_image(name: str) -> Response:
-        endpoint = Endpoint(state.service, folder.find)
+        service = state.service
+        endpoint = Endpoint(service, folder.find)
         asked, client = request_of(request.environ), request.remote_addr or ""
-        answer = state.service.run(endpoint.answer(asked, name, request, client))
+        key = endpoint.key(asked, str(folder.root), name)
+        found = service.ready.find(key) if key is not None else None
+        if found is not None:
+            answer = Answer(200, *found)
+        else:
+            keep = service.ready.keeper(key)
+            answer = service.run(endpoint.answer(asked, name, request, client, keep))
         body = body_blocks(answer, request.environ)
         response = Response(body, answer.status, answer.headers, direct_passthrough=True)
         response.automatically_set_content_length = False  # a HEAD request may leave it open

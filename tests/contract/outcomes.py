@@ -21,7 +21,7 @@ from typing import Any
 
 from optidash_integrations.errors import BrokenImageError, ProcessorError
 from tests.sites import site_class
-from tests.sites.base import SIGNING_KEY, Plan, Reply, Site
+from tests.sites.base import SIGNING_KEY, Clock, Plan, Reply, Site
 from tests.sites.inner import Route, Routes
 from tests.sites.photos import CHROME, photo
 from tests.sites.processor import HandProcessor
@@ -267,6 +267,21 @@ def _(make_site: MakeSite) -> Reply:
     return site.get("/static/photo.jpg", CHROME | {"if-none-match": tag})
 
 
+@outcome(PUBLIC, "the photo has changed, and its variant is being made: the one of before")
+def _(make_site: MakeSite) -> Reply:
+    processor = HandProcessor()
+    clock = Clock()
+    site = with_photo(make_site, public_paths=["/static/"], processor=processor, clock=clock)
+    site.get("/static/photo.jpg", CHROME)
+    processor.gate.clear()
+    route = Route(photo(seed=2), headers=(("ETag", '"app-2"'),))
+    site.inner.routes["/static/photo.jpg"] = route
+    clock.go_on(61)
+    reply = site.get("/static/photo.jpg", CHROME)
+    let_go(site)
+    return reply
+
+
 def endpoint(make_site: MakeSite, **settings: Any) -> Site:
     settings.setdefault("processor", HandProcessor())
     site = make_site(access=settings.pop("access", "public"), **settings)
@@ -301,6 +316,20 @@ def _(make_site: MakeSite) -> Reply:
 def _(make_site: MakeSite) -> Reply:
     site = endpoint(make_site)
     return at_endpoint(site, if_none_match=at_endpoint(site).headers["etag"])
+
+
+@outcome(ENDPOINT, "the photo has changed, and its variant is being made: the one of before")
+def _(make_site: MakeSite) -> Reply:
+    processor = HandProcessor()
+    clock = Clock()
+    site = endpoint(make_site, processor=processor, clock=clock)
+    at_endpoint(site)
+    processor.gate.clear()
+    site.keep("photo.jpg", photo(seed=2))
+    clock.go_on(61)
+    reply = at_endpoint(site)
+    let_go(site)
+    return reply
 
 
 @outcome(ENDPOINT, "past the deadline: the original for now")
@@ -405,8 +434,9 @@ def main() -> None:
         def make_site(routes: Routes | None = None, **settings: Any) -> Site:
             here = Path(name) / str(next(numbers))
             processor = settings.pop("processor", None)
+            clock = settings.pop("clock", None)
             given = {"cache_dir": here / "cache", "signing_keys": (SIGNING_KEY,), "deadline": 60}
-            plan = Plan(dict(routes or {}), here / "media", given | settings, processor)
+            plan = Plan(dict(routes or {}), here / "media", given | settings, processor, clock)
             return stack.enter_context(closing(site_class("asgi")(plan)))
 
         sys.stdout.write(page(make_site))

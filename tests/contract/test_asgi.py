@@ -17,7 +17,7 @@ from optidash_integrations.asgi import ImageApp, Optidash, OptidashMiddleware
 from optidash_integrations.errors import SettingsError
 from tests.sites.base import Reply
 from tests.sites.drivers import PATHSEND, Answering, Loop, scope_of
-from tests.sites.photos import CHROME, animation, photo
+from tests.sites.photos import CHROME, photo, tiny
 from tests.sites.processor import HandProcessor
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -129,12 +129,12 @@ def test_a_file_is_offered_to_the_app_and_sent_by_path_only_where_the_server_can
     loop: Loop, wrap: Callable[..., Any], tmp_path: Path
 ) -> None:
     offered = []
-    picture = tmp_path / "cat.gif"
-    picture.write_bytes(animation())
+    picture = tmp_path / "dot.jpg"
+    picture.write_bytes(tiny())
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         offered.append(PATHSEND in scope["extensions"])
-        headers = [(b"content-type", b"image/gif")]
+        headers = [(b"content-type", b"image/jpeg")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if offered[-1]:
             await send({"type": PATHSEND, "path": str(picture)})
@@ -142,9 +142,9 @@ def test_a_file_is_offered_to_the_app_and_sent_by_path_only_where_the_server_can
             await send({"type": "http.response.body", "body": picture.read_bytes()})
 
     wrapped = wrap(app)
-    for target in ("/cat.gif", "/cat.gif", "/cat"):
-        assert get(loop, wrapped, target).body == animation()
-    assert get(loop, wrapped, "/cat", http_response_pathsend=True).body == animation()
+    for target in ("/dot.jpg", "/dot.jpg", "/dot"):
+        assert get(loop, wrapped, target).body == tiny()
+    assert get(loop, wrapped, "/dot", http_response_pathsend=True).body == tiny()
     assert offered == [True, True, False, True]
 
 

@@ -185,6 +185,8 @@ def test_an_address_is_versioned_only_while_its_version_is_the_present_one(
     path = site.keep("photo.jpg", photo(seed=2))
     os.utime(path, (clock.now, clock.now))
     clock.go_on(61)
+    assert site.get(address, CHROME).headers["cache-control"] == "public, max-age=60"
+    site.finish_work()
     assert site.get(address, CHROME).headers["cache-control"] == MUTABLE
     assert site.helper("url", "photo.jpg", w=320) != address
 
@@ -203,6 +205,8 @@ def test_a_change_of_the_file_is_seen_after_a_while(make_site: MakeSite) -> None
     os.utime(site.keep("photo.jpg", photo(seed=2)), (9, 9))
     assert ask(site, "photo.jpg").body == before.body
     clock.go_on(61)
+    assert ask(site, "photo.jpg").headers["etag"] != before.headers["etag"]
+    site.finish_work()
     assert ask(site, "photo.jpg").body != before.body
     (site.folder / "photo.jpg").unlink()
     clock.go_on(61)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -15,7 +16,9 @@ from tests.sites.photos import (
     OLD,
     WEBP_ONLY,
     animation,
+    encoded,
     photo,
+    pixels,
     see_through,
     tiny,
     with_exif,
@@ -83,11 +86,36 @@ def test_a_turned_photo_comes_out_upright_without_metadata(make_site: MakeSite) 
         assert not dict(reply.picture.getexif())
 
 
-def test_an_animation_goes_out_as_it_is(make_site: MakeSite) -> None:
+@pytest.mark.srv("SRV-56")
+@pytest.mark.parametrize("browser", [CHROME, OLD], ids=["chrome", "old"])
+@pytest.mark.parametrize("query", ["", "?w=20&h=20&fit=crop"])
+def test_an_animation_stays_one(make_site: MakeSite, browser: dict[str, str], query: str) -> None:
     site = make_site({"/cat.gif": Route(animation(), "image/gif")})
     for _ in range(2):
-        reply = site.get("/cat.gif", CHROME)
-        assert (reply.status, reply.type, reply.body) == (200, "image/gif", animation())
+        reply = site.get(f"/cat.gif{query}", browser)
+        assert reply.status == 200
+        assert reply.type == ("image/gif" if browser is OLD else reply.type)
+        assert len(reply.body) <= len(animation())
+        picture = Image.open(io.BytesIO(reply.body))
+        assert picture.n_frames == 2
+        picture.seek(1)
+        picture.load()
+        assert picture.info["duration"] == 100
+
+
+def test_an_animation_becomes_webp_where_that_is_smaller(
+    site_maker: Callable[..., Site],
+) -> None:
+    site = site_maker("flask", {"/cat.gif": Route(animation(), "image/gif")})
+    assert site.get("/cat.gif", CHROME).type == WEBP
+    resized = site.get("/cat.gif?w=20", CHROME)
+    assert (resized.type, resized.size) == (WEBP, (20, 15))
+
+
+def test_an_icon_goes_out_with_all_its_sizes(make_site: MakeSite) -> None:
+    icon = encoded(pixels(64, 64), "ICO", sizes=[(16, 16), (64, 64)])
+    site = make_site({"/favicon.ico": Route(icon, "image/x-icon")})
+    assert site.get("/favicon.ico", CHROME).body == icon
 
 
 def test_what_would_grow_is_kept_and_the_decision_cached(make_site: MakeSite) -> None:

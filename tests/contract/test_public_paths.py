@@ -69,6 +69,8 @@ def test_new_bytes_are_seen_when_the_app_is_asked_again(public: Site, clock: Clo
     public.inner.routes[PHOTO] = Route(photo(seed=2), headers=(("ETag", '"2"'),))
     assert public.get(PHOTO, CHROME).body == before.body
     clock.go_on(61)
+    assert public.get(PHOTO, CHROME).headers["etag"] != before.headers["etag"]
+    public.finish_work()
     after = public.get(PHOTO, CHROME)
     assert after.body != before.body
     assert public.get(PHOTO, CHROME).body == after.body
