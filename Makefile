@@ -17,8 +17,11 @@ SITES := example_sites
 TOGETHER := -n 2 --dist loadgroup --max-worker-restart=0
 
 # Programs from Debian packages: chromium for tests of the galleries, redis-server for those of the
-# shared cache, nginx and varnishd for those behind a cache, wrk for benchmarks. Without them these parts are left out, with a line that says so.
-PROGRAMS := chromium nginx:nginx-light redis-server varnishd:varnish wrk
+# shared cache, nginx and varnishd for those behind a cache, wrk for benchmarks, a font for text,
+# PostgreSQL for the server's keys. Without them these parts are left out, with a line that says so.
+PROGRAMS := chromium nginx:nginx-light redis-server varnishd:varnish wrk \
+	/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:fonts-dejavu-core \
+	pg_createcluster:postgresql
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types types42 tests tests42 soak bench clean programs

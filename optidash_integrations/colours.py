@@ -8,6 +8,7 @@ Colour = tuple[int, int, int, int]
 """Red, green, blue and alpha, each 0 to 255."""
 
 WHITE: Colour = (255, 255, 255, 255)
+BLACK: Colour = (0, 0, 0, 255)
 
 HEX = re.compile(r"#?([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
 

@@ -8,11 +8,15 @@
     │   ├── UnsupportedImageError  415
     │   │   └── AnimatedImageError      would be flattened, so it is left as it is
     │   ├── ImageTooLargeError     413
-    │   └── BrokenImageError       422
+    │   ├── BrokenImageError       422
+    │   └── DeadlyImageError       422  a process that worked on it came to its end
     ├── SourceNotFoundError   404
     ├── AccessError      403  the address is not signed, or not rightly
+    │   ├── ExpiredError          or not any more (the status is a setting)
+    │   └── EarlyError            or not yet
     ├── ProcessorError   500  the processor is to blame
     │   ├── ProcessorMissingError  it is not installed
+    │   ├── TooSlowError           the work took longer than allowed
     │   └── ForkedTooLateError     it was started before this process was forked
     ├── BusyError        503  nobody is to blame, now is not the time
     │   ├── SourceChangedError
@@ -128,6 +132,10 @@ class BrokenImageError(ImageError):
     """Of a known type, but damaged."""
 
 
+class DeadlyImageError(ImageError):
+    """A process that worked on the source came to its end, so nobody tries again."""
+
+
 class SourceNotFoundError(OptidashError):
     """No image of this name."""
 
@@ -142,12 +150,30 @@ class AccessError(OptidashError):
     public = "This address is not signed, or its signature is not valid."
 
 
+class ExpiredError(AccessError):
+    """The address is rightly signed, and was good until a moment that has passed."""
+
+    public = "This address has expired."
+
+
+class EarlyError(AccessError):
+    """The address is rightly signed, and good from a moment on that is to come."""
+
+    public = "This address is not valid yet."
+
+
 class ProcessorError(OptidashError):
     """The processor failed through no fault of the source."""
 
 
 class ProcessorMissingError(ProcessorError):
     """The processor that the settings name is not installed."""
+
+
+class TooSlowError(ProcessorError):
+    """The work on the source took longer than `max_seconds` allows."""
+
+    public = "The image takes too long to prepare."
 
 
 class ForkedTooLateError(ProcessorError):

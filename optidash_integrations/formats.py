@@ -45,6 +45,9 @@ SVG = Format("svg", "SVG", "image/svg+xml", ("svg", "svgz"))
 
 FORMATS = (JPEG, PNG, GIF, WEBP, AVIF, TIFF, BMP, ICO, HEIC, JP2, JXL, PSD, SVG)
 
+# What animations are written as.
+MOVING = (WEBP, GIF)
+
 # What else servers call them.
 ALIASES = {
     "image/jpg": JPEG,

@@ -12,7 +12,8 @@ class Limits:
     """Bounds that hold before anything is decoded, and for what comes out.
 
     `max_input_bytes` is the source's size in bytes; `max_pixels` its width times height times
-    frames; `max_frames` its frames; `max_width` and `max_height` a variant's sides in pixels.
+    frames; `max_frames` its frames; `max_width` and `max_height` a variant's sides in pixels. `svg`
+    says whether drawings are rendered at all; `max_seconds` is for the work on one image.
     """
 
     max_input_bytes: int = 50 * MIB
@@ -20,3 +21,5 @@ class Limits:
     max_frames: int = 200
     max_width: int = 4096
     max_height: int = 4096
+    svg: bool = False
+    max_seconds: float = 30.0

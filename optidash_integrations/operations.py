@@ -1,182 +1,48 @@
-"""What to do to an image: read, checked, in one canonical form, with a short fingerprint.
-
-An operation is declared: a frozen dataclass whose fields say what kind of value each parameter
-takes, its default, and when it counts. Reading, checking, writing and comparing come from that.
-"""
+"""What to do to an image: read, checked, in one canonical form, with a short fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from optidash_integrations import query as image_query
-from optidash_integrations.colours import WHITE, Colour
+from optidash_integrations.colours import BLACK, WHITE, Colour
+from optidash_integrations.declarations import Nested, Operation, parameter
 from optidash_integrations.errors import OptionError
 from optidash_integrations.limits import Limits
 from optidash_integrations.query import ALIASES as ALIASES
 from optidash_integrations.query import OPTION_NAMES as OPTION_NAMES
 from optidash_integrations.values import (
     COLOUR,
+    FAMILY,
     FORMAT,
     GRAVITY,
     HEIGHT,
+    MARK,
     PLACE,
     QUALITY,
     WIDTH,
     Boolean,
     Choice,
+    Encoded,
+    Factor,
     Integer,
-    Kind,
     Number,
     Point,
     Ratio,
+    Turn,
+    WebAddress,
+    Within,
     unknown,
 )
 
-T = TypeVar("T")
 Kindred = TypeVar("Kindred", bound="Operation")
 
 LIMITS = Limits()
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """How an operation declares one of its parameters; see `parameter`."""
-
-    kind: Kind[Any]
-    default: object
-    modes: tuple[str, ...]
-    instead_of: str
-
-
-def parameter(
-    kind: Kind[T], default: T | None = None, *, modes: tuple[str, ...] = (), instead_of: str = ""
-) -> T | None:
-    """Declare a parameter as the default of a dataclass field.
-
-    `default` is what its absence means, `modes` the modes in which it counts (all, where empty).
-    `instead_of` names a parameter that has no effect where this one (with all others that say the
-    same) is given.
-    """
-    declared = Parameter(kind, default, modes, instead_of)
-    return field(default=None, metadata={"parameter": declared})
-
-
-@dataclass(frozen=True)
-class Operation:
-    """Base of all operations. A parameter that was not given is None."""
-
-    @classmethod
-    def read(cls, name: str, document: object, limits: Limits) -> Self:
-        """Return the operation that `document`, an object of parameters, describes.
-
-        Raises OptionError with names that begin with `name`.
-        """
-        if not isinstance(document, Mapping):
-            raise OptionError(name, "an object", document)
-        parameters = parameters_of(cls)
-        given = {}
-        for word, value in document.items():
-            if word not in parameters:
-                raise unknown(OptionError, name, word, parameters)
-            given[word] = parameters[word].kind.read(f"{name}.{word}", value, limits)
-        operation = cls(**given)
-        operation.check(name, limits)
-        return operation
-
-    def check(self, name: str, limits: Limits) -> None:
-        """Raise OptionError where a parameter that others make necessary is not given."""
-        for word in self.needed():
-            if getattr(self, word) is None:
-                expected = parameters_of(type(self))[word].kind.expected(limits)
-                raise OptionError(f"{name}.{word}", f"{expected} in mode {self.chosen_mode}", None)
-
-    def needed(self) -> tuple[str, ...]:
-        """Return the parameters that those given make necessary."""
-        return ()
-
-    @property
-    def has_effect(self) -> bool:
-        """Whether the parameters given are enough to change anything."""
-        return True
-
-    @property
-    def chosen_mode(self) -> str:
-        """The mode given, else the default; empty for an operation that has no modes."""
-        mode = parameters_of(type(self)).get("mode")
-        return str(getattr(self, "mode", None) or mode.default) if mode else ""
-
-    def given(self) -> dict[str, Any]:
-        """Return the values of the parameters that were given."""
-        values = {word: getattr(self, word) for word in parameters_of(type(self))}
-        return {word: value for word, value in values.items() if value is not None}
-
-    def counting(self) -> dict[str, Parameter]:
-        """Return the parameters that have an effect in this mode, beside those given."""
-        replaced = self.replaced(self.given())
-        return {
-            word: declared
-            for word, declared in parameters_of(type(self)).items()
-            if word not in replaced and (not declared.modes or self.chosen_mode in declared.modes)
-        }
-
-    def replaced(self, given: Iterable[str]) -> set[str]:
-        """Return the parameters that have no effect because of those given."""
-        instead = [(word, p.instead_of) for word, p in parameters_of(type(self)).items()]
-        absent = {other for word, other in instead if word not in given}
-        return {other for _, other in instead if other} - absent
-
-    def defaults(self) -> dict[str, Any]:
-        """Return what the absence of each parameter means, as things stand."""
-        counting = self.counting().items()
-        return {word: p.default for word, p in counting if p.default is not None}
-
-    def effective(self) -> Self:
-        """Return this operation with its defaults spelled out."""
-        parameters = parameters_of(type(self))
-        defaults = {w: v for w, v in self.defaults().items() if not parameters[w].instead_of}
-        return replace(self, **(defaults | self.given()))
-
-    def plain(self, values: Mapping[str, Any]) -> dict[str, object]:
-        """Return parameters by name, with values as JSON has them."""
-        parameters = parameters_of(type(self))
-        return {word: parameters[word].kind.plain(values[word]) for word in sorted(values)}
-
-    def to_dict(self) -> dict[str, object]:
-        """Return what was given, by name, with values as JSON has them."""
-        return self.plain(self.given())
-
-    def canonical(self) -> dict[str, object]:
-        """Return what has an effect and is no default, as `to_dict` does."""
-        if not self.has_effect:
-            return {}
-        counting, defaults = self.counting(), self.defaults()
-        return self.plain(
-            {w: v for w, v in self.given().items() if w in counting and v != defaults.get(w)}
-        )
-
-    def __or__(self, other: Self) -> Self:
-        """Return both in one; where both give a parameter, or one instead of it, `other` wins."""
-        ours, theirs = self.given(), other.given()
-        parameters = parameters_of(type(self))
-        kept = {w: v for w, v in ours.items() if parameters[w].instead_of not in theirs}
-        return type(self)(**(kept | theirs))
-
-
-def parameters_of(operation: type[Operation]) -> Mapping[str, Parameter]:
-    """Return the parameters that an operation declares, by name."""
-    found = DECLARATIONS.get(operation)
-    if found is None:
-        found = {f.name: f.metadata["parameter"] for f in fields(operation)}
-        DECLARATIONS[operation] = found
-    return found
-
-
-DECLARATIONS: dict[type, Mapping[str, Parameter]] = {}
 
 
 @dataclass(frozen=True)
@@ -219,25 +85,254 @@ class Scale(Operation):
 
 @dataclass(frozen=True)
 class Crop(Operation):
-    """A part of the image: a rectangle in its own pixels, or the largest part of a ratio."""
+    """A part of the image: a rectangle in its own pixels, the largest part of a ratio, a face with
+    what lies around it, or the most interesting part of a size.
+    """
 
-    mode: str | None = parameter(Choice(("rect", "ratio")), "rect")
+    mode: str | None = parameter(Choice(("rect", "ratio", "face", "smart")), "rect")
     x: int | None = parameter(Integer(0), modes=("rect",), instead_of="gravity")
     y: int | None = parameter(Integer(0), modes=("rect",), instead_of="gravity")
-    width: int | None = parameter(Integer(1), modes=("rect",))
-    height: int | None = parameter(Integer(1), modes=("rect",))
+    width: int | None = parameter(Integer(1), modes=("rect", "smart"))
+    height: int | None = parameter(Integer(1), modes=("rect", "smart"))
     ratio: tuple[int, int] | None = parameter(Ratio(), modes=("ratio",))
-    gravity: str | None = parameter(GRAVITY, "center")
+    gravity: str | None = parameter(GRAVITY, "center", modes=("rect", "ratio"))
+    padding: float | None = parameter(Within(0, 10), 0.5, modes=("face",))
 
     def needed(self) -> tuple[str, ...]:
         if self.chosen_mode == "ratio":
             return ("ratio",)
-        return ("width", "height") if self.given() else ()
+        return ("width", "height") if self.given() and self.chosen_mode != "face" else ()
+
+    @property
+    def has_effect(self) -> bool:
+        return bool(self.given())
 
     @property
     def is_placed_by_gravity(self) -> bool:
         """Whether neither `x` nor `y` says where the part lies."""
         return self.x is None and self.y is None
+
+
+@dataclass(frozen=True)
+class SuperResolution(Operation):
+    """So many times larger, with details where a model knows any."""
+
+    factor: int | None = parameter(Factor("Super-resolution", 4))
+
+    def needed(self) -> tuple[str, ...]:
+        return ("factor",) if not self.given() else ()
+
+
+@dataclass(frozen=True)
+class Rotate(Operation):
+    """A turn clockwise; the image grows to hold all of it."""
+
+    angle: float | None = parameter(Turn(), 0.0)
+    background: Colour | None = parameter(COLOUR)
+
+    @property
+    def has_effect(self) -> bool:
+        return bool(self.angle)
+
+
+@dataclass(frozen=True)
+class Flip(Operation):
+    """A mirror image: left and right changed for `horizontal`, top and bottom for `vertical`."""
+
+    horizontal: bool | None = parameter(Boolean(), default=False)
+    vertical: bool | None = parameter(Boolean(), default=False)
+
+
+@dataclass(frozen=True)
+class Auto(Operation):
+    """What is done without being told how much."""
+
+    enhance: bool | None = parameter(Boolean(), default=False)
+
+
+@dataclass(frozen=True)
+class Adjust(Operation):
+    """Light and colours, each in hundredths both ways; `hue` in degrees."""
+
+    unsharp: float | None = parameter(Within(0, 100), 0.0)
+    brightness: float | None = parameter(Within(-100, 100), 0.0)
+    contrast: float | None = parameter(Within(-100, 100), 0.0)
+    saturation: float | None = parameter(Within(-100, 100), 0.0)
+    hue: float | None = parameter(Within(-180, 180), 0.0)
+    gamma: float | None = parameter(Within(0.1, 10), 1.0)
+
+
+@dataclass(frozen=True)
+class Blur(Operation):
+    """A blur; `value` is its sigma in pixels."""
+
+    mode: str | None = parameter(Choice(("gaussian",)), "gaussian")
+    value: float | None = parameter(Within(0.3, 250))
+
+    def needed(self) -> tuple[str, ...]:
+        return ("value",)
+
+
+@dataclass(frozen=True)
+class Duotone(Operation):
+    """Two colours that shadows and lights become."""
+
+    dark: Colour | None = parameter(COLOUR)
+    light: Colour | None = parameter(COLOUR)
+
+    def needed(self) -> tuple[str, ...]:
+        return ("dark", "light")
+
+
+@dataclass(frozen=True)
+class Filter(Operation):
+    """Effects, in this order; `pixelate` is a block's size in pixels."""
+
+    blur: Blur | None = parameter(Nested(Blur))  # type: ignore[assignment]
+    pixelate: int | None = parameter(Integer(1, 100), 1)
+    grayscale: bool | None = parameter(Boolean(), default=False)
+    sepia: bool | None = parameter(Boolean(), default=False)
+    invert: bool | None = parameter(Boolean(), default=False)
+    duotone: Duotone | None = parameter(Nested(Duotone))  # type: ignore[assignment]
+    tint: Colour | None = parameter(COLOUR)
+    vignette: float | None = parameter(Within(0, 100), 0.0)
+
+
+@dataclass(frozen=True)
+class Watermark(Operation):
+    """A picture laid over the image: a registered one, or one from an address.
+
+    `padding` is its distance from the edges in pixels, `size` its width as part of the image's.
+    """
+
+    id: str | None = parameter(MARK)
+    url: str | None = parameter(WebAddress(), instead_of="id")
+    gravity: str | None = parameter(GRAVITY, "center")
+    padding: int | None = parameter(Integer(0, 4096), 0)
+    opacity: float | None = parameter(Within(0, 1), 1.0)
+    size: float | None = parameter(Within(0, 1))
+    tile: bool | None = parameter(Boolean(), default=False)
+
+    def needed(self) -> tuple[str, ...]:
+        return ("id",) if self.given() and self.url is None else ()
+
+    @property
+    def has_effect(self) -> bool:
+        return self.id is not None or self.url is not None
+
+
+@dataclass(frozen=True)
+class Text(Operation):
+    """Words laid over the image; `size`, `padding` and `width` (to wrap at) are in pixels."""
+
+    text: str | None = parameter(Encoded(2_000))
+    size: int | None = parameter(Integer(1, 1_000), 20)
+    weight: str | None = parameter(
+        Choice(("ultralight", "light", "normal", "bold", "ultrabold", "heavy")), "normal"
+    )
+    style: str | None = parameter(Choice(("normal", "italic")), "normal")
+    font: str | None = parameter(FAMILY, "DejaVu Sans")
+    color: Colour | None = parameter(COLOUR, BLACK)
+    gravity: str | None = parameter(GRAVITY, "center")
+    padding: int | None = parameter(Integer(0, 4096), 0)
+    width: int | None = parameter(WIDTH)
+    opacity: float | None = parameter(Within(0, 1), 1.0)
+
+    def needed(self) -> tuple[str, ...]:
+        return ("text",) if self.given() else ()
+
+    @property
+    def has_effect(self) -> bool:
+        return self.text is not None
+
+
+@dataclass(frozen=True)
+class Mask(Operation):
+    """A shape outside of which there is only `background`; `radius` in pixels is of corners."""
+
+    shape: str | None = parameter(Choice(("ellipse", "rounded")), "ellipse")
+    radius: int | None = parameter(Integer(0, 8192), modes=("rounded",))
+    background: Colour | None = parameter(COLOUR)
+
+    @property
+    def chosen_mode(self) -> str:
+        return self.shape or "ellipse"
+
+    @property
+    def has_effect(self) -> bool:
+        return self.shape is not None
+
+    def needed(self) -> tuple[str, ...]:
+        if self.chosen_mode == "rounded":
+            return ("radius",)
+        return ("shape",) if self.given() else ()
+
+    def canonical(self) -> dict[str, object]:
+        if not self.has_effect:
+            return {}
+        return {**super().canonical(), "shape": self.chosen_mode}
+
+
+@dataclass(frozen=True)
+class Border(Operation):
+    """A frame of `size` pixels around the image, its corners rounded by `radius` pixels."""
+
+    size: int | None = parameter(Integer(0, 1_024), 0)
+    color: Colour | None = parameter(COLOUR, BLACK)
+    radius: int | None = parameter(Integer(0, 8_192), 0)
+    background: Colour | None = parameter(COLOUR)
+
+    @property
+    def has_effect(self) -> bool:
+        return bool(self.size or self.radius)
+
+
+SIDES = ("top", "right", "bottom", "left")
+
+
+@dataclass(frozen=True)
+class Padding(Operation):
+    """Room around the image, in pixels: `size` on all sides, or as much as each side says."""
+
+    size: int | None = parameter(Integer(0, 4096), 0)
+    top: int | None = parameter(Integer(0, 4096))
+    right: int | None = parameter(Integer(0, 4096))
+    bottom: int | None = parameter(Integer(0, 4096))
+    left: int | None = parameter(Integer(0, 4096))
+    color: Colour | None = parameter(COLOUR)
+
+    def defaults(self) -> dict[str, Any]:
+        size = self.size or 0
+        return super().defaults() | dict.fromkeys(SIDES, size)
+
+    def canonical(self) -> dict[str, object]:
+        """Return the four sides, by name, where there is any."""
+        if not self.has_effect:
+            return {}
+        sides = {side: width for side, width in zip(SIDES, self.sides, strict=True) if width}
+        colour = {"color": COLOUR.plain(self.color)} if self.color else {}
+        return {**sides, **colour}
+
+    @property
+    def sides(self) -> tuple[int, int, int, int]:
+        """Pixels at the top, right, bottom and left."""
+        given = self.given()
+        size = self.size or 0
+        top, right, bottom, left = (int(given.get(side, size)) for side in SIDES)
+        return top, right, bottom, left
+
+    @property
+    def has_effect(self) -> bool:
+        return any(self.sides)
+
+
+@dataclass(frozen=True)
+class Detect(Operation):
+    """What the metadata tells of the result: faces, so many main colours, a placeholder."""
+
+    faces: bool | None = parameter(Boolean(), default=False)
+    palette: int | None = parameter(Integer(0, 16), 0)
+    placeholder: str | None = parameter(Choice(("thumbhash", "blurhash", "color")))
 
 
 @dataclass(frozen=True)
@@ -249,12 +344,17 @@ class Optimize(Operation):
 
 @dataclass(frozen=True)
 class Output(Operation):
-    """The format, and how it is written. `background` is for formats without alpha."""
+    """The format, and how it is written. `background` is for formats without alpha; with `animated`
+    false an animation becomes its first frame.
+    """
 
     format: str | None = parameter(FORMAT, "auto")
     quality: int | None = parameter(QUALITY)
     lossless: bool | None = parameter(Boolean(), default=False)
     encoding: str | None = parameter(Choice(("baseline", "progressive")), "progressive")
+    metadata: str | None = parameter(Choice(("none", "copyright", "all")), "none")
+    profile: str | None = parameter(Choice(("srgb", "keep")), "srgb")
+    animated: bool | None = parameter(Boolean(), default=True)
     background: Colour | None = parameter(COLOUR, WHITE)
 
 
@@ -270,6 +370,18 @@ class Operations:
     resize: Resize | None = operation(Resize)
     scale: Scale | None = operation(Scale)
     crop: Crop | None = operation(Crop)
+    super_resolution: SuperResolution | None = operation(SuperResolution)
+    rotate: Rotate | None = operation(Rotate)
+    flip: Flip | None = operation(Flip)
+    auto: Auto | None = operation(Auto)
+    adjust: Adjust | None = operation(Adjust)
+    filter: Filter | None = operation(Filter)
+    watermark: Watermark | None = operation(Watermark)
+    text: Text | None = operation(Text)
+    mask: Mask | None = operation(Mask)
+    border: Border | None = operation(Border)
+    padding: Padding | None = operation(Padding)
+    detect: Detect | None = operation(Detect)
     optimize: Optimize | None = operation(Optimize)
     output: Output | None = operation(Output)
 
@@ -278,6 +390,7 @@ class Operations:
         """Read the API's JSON document; raise OptionError for anything wrong in it."""
         if not isinstance(document, Mapping):
             raise OptionError("operations", "an object", document)
+        document = with_own_names(document)
         for name in document:
             if name not in DECLARED:
                 raise unknown(OptionError, "operations", name, sorted(DECLARED))
@@ -353,3 +466,12 @@ class Operations:
 DECLARED: Mapping[str, type[Operation]] = {
     f.name: f.metadata["operation"] for f in fields(Operations)
 }
+
+
+def with_own_names(document: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the document with `stylize`, the former name of `filter`, replaced."""
+    if "stylize" not in document:
+        return document
+    if "filter" in document:
+        raise OptionError("operations", "either filter or stylize, its former name", ["both"])
+    return {"filter" if name == "stylize" else name: value for name, value in document.items()}

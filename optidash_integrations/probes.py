@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from optidash_integrations import formats
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from optidash_integrations.formats import Format
     from optidash_integrations.limits import Limits
 
-READABLE = (
+# What libvips and Pillow both read; what Pillow alone does, and what it does with pillow-heif.
+COMMON = (
     formats.JPEG,
     formats.PNG,
     formats.WEBP,
@@ -24,6 +26,18 @@ READABLE = (
     formats.TIFF,
     formats.AVIF,
 )
+BY_PILLOW = (formats.BMP, formats.ICO, formats.JP2, formats.PSD)
+BY_PLUGIN = (formats.HEIC,)
+
+HAS_PILLOW = find_spec("PIL") is not None
+HAS_HEIF = HAS_PILLOW and find_spec("pillow_heif") is not None
+
+READABLE = (
+    *COMMON,
+    *(BY_PILLOW if HAS_PILLOW else ()),
+    *(BY_PLUGIN if HAS_HEIF else ()),
+)
+"""What is read here, by what is installed. SVG is not among them: it takes `Limits.svg`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +101,21 @@ def readable_format(head: bytes, size: int, limits: Limits) -> Format:
     found = formats.detect(head)
     if found is None:
         raise UnsupportedImageError("these bytes are no image of a known format")
+    if found is formats.SVG and limits.svg:
+        return found
     if found not in READABLE:
         names = ", ".join(readable.label for readable in READABLE)
         raise UnsupportedImageError(f"what is read here is {names}, not {found.label}")
-    if found is formats.AVIF and b"avis" in head[8 : int.from_bytes(head[:4], "big")]:
-        raise UnsupportedImageError("what is read here is still AVIF pictures, not sequences")
+    if is_sequence(found, head) and not HAS_PILLOW:
+        raise UnsupportedImageError("AVIF sequences are read with Pillow only")
     return found
+
+
+def is_sequence(found: Format, head: bytes) -> bool:
+    """Say whether a file is an AVIF with several frames, from its first bytes."""
+    return found is formats.AVIF and b"avis" in head[8 : int.from_bytes(head[:4], "big")]
+
+
+def is_foreign(found: Format, head: bytes) -> bool:
+    """Say whether a file is of a kind that libvips, as it comes with pyvips, does not read."""
+    return found in BY_PILLOW or found in BY_PLUGIN or is_sequence(found, head)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from optidash_integrations import formats as known_formats
 from optidash_integrations.breaker import Breaker
 from optidash_integrations.engine.plan import Plan
+from optidash_integrations.engine.tools import NONE as NO_TOOLS
+from optidash_integrations.engine.tools import Tools
 from optidash_integrations.errors import (
     AnimatedImageError,
     InvalidOperationsError,
@@ -87,10 +89,12 @@ class Processor(Protocol):
 class EngineProcessor:
     """libvips inside this process. It is imported at first use, and starts with the first pixels.
 
-    Raises ProcessorMissingError where pyvips is not installed.
+    `tools` are the folders, models and downloads that operations may name. Raises
+    ProcessorMissingError where pyvips is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tools: Tools = NO_TOOLS) -> None:
+        self.tools = tools
         if importlib.util.find_spec("pyvips") is None:
             raise ProcessorMissingError(NO_PYVIPS)
 
@@ -112,7 +116,8 @@ class EngineProcessor:
     @cached_property
     def reads(self) -> frozenset[str]:
         """Names of the formats that the engine reads."""
-        return frozenset(known.name for known in READABLE)
+        drawings = {known_formats.SVG.name} if self.tools.svg else set()
+        return frozenset(known.name for known in READABLE) | drawings
 
     def probe(self, source: ImageData, limits: Limits) -> Probe:
         """Read a source's header; see `Processor.probe`."""
@@ -126,7 +131,7 @@ class EngineProcessor:
         """Do the operations on a source; see `Processor.process`."""
         from optidash_integrations.engine.process import process
 
-        return process(source, operations, output, limits)
+        return process(source, operations, output, limits, self.tools)
 
 
 class ApiProcessor:
@@ -324,6 +329,7 @@ def asked_of_api(
         # Left to itself the API enlarges, in every mode.
         document["resize"]["upscale"] = operations.resize.upscales
     document["output"] = {**document.get("output", {}), "format": target.name}
+    document["output"].pop("animated", None)  # what is animated does not come here
     return document
 
 
@@ -338,7 +344,7 @@ def choose(settings: Settings) -> Processor:
     if name == "api" or (name == "auto" and (settings.api_key or settings.api_url)):
         return api_processor(settings)
     if name in ("auto", "engine"):
-        return EngineProcessor()
+        return embedded(settings)
     found = imported(name)
     if isinstance(found, type) or not isinstance(found, Processor):
         found = called(name, found) if callable(found) else found
@@ -347,6 +353,13 @@ def choose(settings: Settings) -> Processor:
             [f'processor "{name}" lacks revision, formats, reads, probe or process']
         )
     return found
+
+
+def embedded(settings: Settings) -> EngineProcessor:
+    """Return the engine with what the settings lend it."""
+    from optidash_integrations.lending import tools_of  # it needs processors by way of sources
+
+    return EngineProcessor(tools_of(settings))
 
 
 def api_processor(settings: Settings) -> ApiProcessor:

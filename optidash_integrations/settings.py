@@ -24,6 +24,7 @@ from optidash_integrations.parsing import (
     byte_size,
     choice,
     format_names,
+    gone_status,
     image_status,
     keys,
     optional,
@@ -31,6 +32,7 @@ from optidash_integrations.parsing import (
     path,
     prefixes,
     rate,
+    referers,
     remote_hosts,
     seconds,
     send_file,
@@ -47,7 +49,7 @@ logger = logging.getLogger(__name__)
 PREFIX = "OPTIDASH_"
 
 # Names in the environment that are not settings of an application.
-NOT_SETTINGS = frozenset({"OPTIDASH_CORPUS"})
+NOT_SETTINGS = frozenset({"OPTIDASH_CORPUS", "OPTIDASH_DATABASE_URL"})
 
 DEFAULT_WIDTHS = (320, 384, 448, 512, 576, 672, 768, 896, 1024, 1152, 1280, 1536, 1920, 2560)
 
@@ -92,6 +94,9 @@ class Settings:
     signing_keys: tuple[bytes, ...] = setting((), keys(), secret=True)
     access: Any = setting("", access())
     hide_refused: bool = setting(False, yes_or_no())
+    referers: tuple[str, ...] = setting((), referers())
+    expired_status: int = setting(403, gone_status())
+    clock_skew: float = setting(0.0, seconds())
     rate_limit: str | None = setting(None, optional(rate()))
     cors_origins: tuple[str, ...] = setting((), origins())
     remote_hosts: tuple[str, ...] = setting((), remote_hosts())
@@ -120,6 +125,12 @@ class Settings:
     on_error: str = setting("original", choice("original", "raise"))
     fallback_image: Path | None = setting(None, optional(path()))
     fallback_status: int = setting(200, image_status())
+    max_seconds: float = setting(30.0, seconds(above=0.0))
+    svg: bool = setting(False, yes_or_no())
+    watermarks: Path | None = setting(None, optional(path()))
+    fonts: Path | None = setting(None, optional(path()))
+    face_model: Path | None = setting(None, optional(path()))
+    super_resolution_model: Path | None = setting(None, optional(path()))
     timeout: float = setting(30.0, seconds(above=0.0))
     retries: int = setting(3, whole(0, 10))
     monthly_budget: int | None = setting(None, optional(whole(0)))
@@ -139,9 +150,7 @@ class Settings:
     @cached_property
     def limits(self) -> Limits:
         """The bounds on sources and variants."""
-        return Limits(
-            self.max_input_bytes, self.max_pixels, self.max_frames, self.max_width, self.max_height
-        )
+        return Limits(**{spec.name: getattr(self, spec.name) for spec in fields(Limits)})
 
     @cached_property
     def threads(self) -> int:

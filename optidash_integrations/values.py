@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from optidash_integrations.addresses import checked_url
 from optidash_integrations.colours import Colour, colour_text, parse_colour
-from optidash_integrations.errors import OptionError
+from optidash_integrations.errors import OptionError, remade
 from optidash_integrations.limits import Limits
 
 T = TypeVar("T")
@@ -27,7 +29,7 @@ PLACES = (
     "left",
 )
 SEARCHES = ("face", "faces", "smart", "entropy")
-FORMATS = ("auto", "jpg", "png", "gif", "webp", "avif")
+FORMATS = ("auto", "jpg", "png", "gif", "webp", "avif", "jp2")
 
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
@@ -145,6 +147,97 @@ class Within(Kind[float]):
 
 
 @dataclass(frozen=True)
+class Turn(Kind[float]):
+    """An angle in degrees; it comes out from 0 to below 360."""
+
+    def expected(self, limits: Limits) -> str:
+        return "an angle in degrees"
+
+    def parse(self, raw: Any, limits: Limits) -> float:
+        return real(raw) % 360
+
+
+@dataclass(frozen=True)
+class Factor(Kind[int]):
+    """How many times larger; what is no positive integer is refused in the API's own words."""
+
+    called: str
+    high: int
+
+    def expected(self, limits: Limits) -> str:
+        return f"an integer from 2 to {self.high}"
+
+    def parse(self, raw: Any, limits: Limits) -> int:
+        value = whole(raw)
+        if not 2 <= value <= self.high:
+            raise ValueError(raw)
+        return value
+
+    def read(self, name: str, raw: object, limits: Limits) -> int:
+        try:
+            is_positive = whole(raw) > 0
+        except (ValueError, TypeError):
+            is_positive = False
+        if not is_positive:
+            sentence = f"{self.called} 'factor' parameter must be a positive integer"
+            raise remade(OptionError, name, self.expected(limits), sentence)
+        return super().read(name, raw, limits)
+
+
+@dataclass(frozen=True)
+class Named(Kind[str]):
+    """A name made of a few harmless characters, so that it is no path and no markup."""
+
+    what: str
+    pattern: re.Pattern[str]
+
+    def expected(self, limits: Limits) -> str:
+        return self.what
+
+    def parse(self, raw: Any, limits: Limits) -> str:
+        if not isinstance(raw, str) or not self.pattern.fullmatch(raw.strip()):
+            raise ValueError(raw)
+        return raw.strip()
+
+
+@dataclass(frozen=True)
+class Encoded(Kind[str]):
+    """Text in base64; it comes out decoded, without trailing newlines."""
+
+    longest: int
+
+    def expected(self, limits: Limits) -> str:
+        return f"text in UTF-8 of 1 to {self.longest} characters, as base64"
+
+    def parse(self, raw: Any, limits: Limits) -> str:
+        if not isinstance(raw, str) or len(raw) > self.longest * 8:
+            raise ValueError(raw)
+        packed = "".join(raw.split())
+        text = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True).decode()
+        text = text.replace("\r\n", "\n").rstrip("\n")
+        if not 1 <= len(text) <= self.longest or "\0" in text:
+            raise ValueError(raw)
+        return text
+
+    def plain(self, value: Any) -> str:
+        return base64.b64encode(value.encode()).decode()
+
+
+@dataclass(frozen=True)
+class WebAddress(Kind[str]):
+    """The address of a picture; whether it may be fetched is asked when it is."""
+
+    def expected(self, limits: Limits) -> str:
+        return "an http or https address"
+
+    def parse(self, raw: Any, limits: Limits) -> str:
+        if not isinstance(raw, str) or len(raw) > 2048:
+            raise ValueError(raw)
+        checked_url(raw, "an address", allow_http=True)
+        return raw
+
+
+@dataclass(frozen=True)
 class Choice(Kind[str]):
     """One of a few words; `aliases` are other spellings of them."""
 
@@ -236,6 +329,8 @@ WIDTH = Side("max_width")
 HEIGHT = Side("max_height")
 QUALITY = Integer(1, 100)
 FORMAT = Choice(FORMATS, {"jpeg": "jpg"})
+FAMILY = Named("the name of a registered family", re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,63}"))
+MARK = Named("the id of a registered watermark", re.compile(r"[A-Za-z0-9_-]{1,64}"))
 GRAVITY = Choice(PLACES)
 PLACE = Choice((*PLACES, *SEARCHES))
 

@@ -49,22 +49,42 @@ FIELD_TYPES = {"interlaced": bool} | {
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is known of a source and its result; `raw` is the API's whole document."""
+    """What is known of a source and its result; `raw` is the API's whole document.
+
+    `faces` (boxes in the result's pixels), `palette` (colours and their shares) and `placeholder`
+    are what `detect` asked for. `notes` say what was asked for and could not be done.
+    """
 
     id: str = ""
     input: ImageInfo = field(default_factory=ImageInfo)
     output: ImageInfo = field(default_factory=ImageInfo)
     raw: Mapping[str, object] = field(default_factory=dict, repr=False)
+    faces: tuple[Mapping[str, object], ...] | None = None
+    palette: tuple[Mapping[str, object], ...] | None = None
+    placeholder: str | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, document: Mapping[str, object]) -> Metadata:
         """Read the API's document; what it lacks stays empty."""
+        placeholder, notes = document.get("placeholder"), document.get("notes")
         return cls(
             str(document.get("id") or ""),
             ImageInfo.from_dict(document.get("input")),
             ImageInfo.from_dict(document.get("output")),
             dict(document),
+            faces=objects(document.get("faces")),
+            palette=objects(document.get("palette")),
+            placeholder=placeholder if isinstance(placeholder, str) else None,
+            notes=tuple(str(note) for note in notes) if isinstance(notes, list) else (),
         )
+
+
+def objects(found: object) -> tuple[Mapping[str, object], ...] | None:
+    """Return a JSON list of objects, None where it is something else."""
+    if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
+        return None
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

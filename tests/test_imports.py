@@ -22,6 +22,7 @@ LAYERS = {
     "interception": SERVICE,
     "endpoint": SERVICE,
     "reception": SERVICE,
+    "stale": SERVICE,
     "uploads": SERVICE,
     "images": SERVICE,
     "prometheus": ADAPTER,
@@ -47,10 +48,20 @@ OWNERS = {
     "httpcore": {"transport"},
     "pyvips": {"engine"},
     "PIL": {"engine", "heads"},
+    "cv2": {"engine"},
+    "numpy": {"engine"},
+    "onnxruntime": {"engine"},
+    "oxipng": {"engine"},
+    "mozjpeg_lossless_optimization": {"engine"},
+    "sqlalchemy": {"server"},
+    "boto3": {"server"},
+    "botocore": {"server"},
+    "libcloud": {"server"},
+    "python_multipart": {"server"},
     "jwt": {"credentials"},
-    "limits": {"counting", "ratelimit"},
+    "limits": {"counting", "ratelimit", "server"},
     "redis": {"cache"},
-    "obstore": {"cache"},
+    "obstore": {"cache", "server"},
     "django": {"cache", "django"},
     "flask": {"flask"},
     "jinja2": {"flask"},
@@ -196,7 +207,20 @@ def modules_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"django", "flask", "httpx", "jinja2", "PIL", "pyvips", "starlette", "werkzeug"}
+HEAVY = {
+    "cv2",
+    "django",
+    "flask",
+    "httpx",
+    "jinja2",
+    "numpy",
+    "onnxruntime",
+    "PIL",
+    "pyvips",
+    "sqlalchemy",
+    "starlette",
+    "werkzeug",
+}
 
 
 def test_the_package_imports_no_framework_no_libvips_and_no_http_library() -> None:

@@ -56,6 +56,29 @@ def test_nothing_asked_is_valid_and_means_nothing() -> None:
         ({"output": {"format": "jpeg"}}, {"output": {"format": "jpg"}}),
         ({"output": {"format": "auto", "encoding": "progressive", "lossless": False}}, {}),
         ({"output": {"background": "white"}}, {}),
+        ({"rotate": {"angle": -90}}, {"rotate": {"angle": "270"}}),
+        ({"rotate": {"angle": 360, "background": "red"}}, {}),
+        ({"stylize": {"grayscale": True}}, {"filter": {"grayscale": "true"}}),
+        (
+            {"filter": {"blur": {"value": 5}}},
+            {"filter": {"blur": {"mode": "gaussian", "value": 5}}},
+        ),
+        ({"filter": {"pixelate": 1, "vignette": 0}}, {}),
+        (
+            {"padding": {"size": 4, "left": 9}},
+            {"padding": {"top": 4, "right": 4, "bottom": 4, "left": 9}},
+        ),
+        ({"padding": {"size": 0, "color": "red"}}, {}),
+        ({"border": {"color": "red"}}, {}),
+        ({"mask": {"shape": "ellipse", "radius": 4}}, {"mask": {"shape": "ellipse"}}),
+        (
+            {"watermark": {"id": "a", "url": "https://b.example/c.png"}},
+            {"watermark": {"url": "https://b.example/c.png"}},
+        ),
+        ({"text": {"text": "SGk=", "size": 20}}, {"text": {"text": "SGkK"}}),
+        ({"crop": {"mode": "face", "gravity": "top"}}, {"crop": {"mode": "face", "padding": 0.5}}),
+        ({"detect": {"faces": False, "palette": 0}}, {}),
+        ({"adjust": {"gamma": 1, "hue": 0}}, {}),
     ],
 )
 def test_equal_meaning_is_equal(one: dict[str, object], other: dict[str, object]) -> None:
@@ -74,6 +97,13 @@ def test_equal_meaning_is_equal(one: dict[str, object], other: dict[str, object]
         ({"crop": RECT}, {"crop": {"width": 10, "height": 20}}),
         ({"output": {"lossless": True}}, {}),
         ({"output": {"background": "fffffffe"}}, {}),
+        ({"mask": {"shape": "ellipse"}}, {}),
+        ({"crop": {"mode": "face"}}, {}),
+        ({"filter": {"blur": {"value": 5}}}, {"filter": {"blur": {"value": 6}}}),
+        ({"filter": {"duotone": {"dark": "red", "light": "blue"}}}, {}),
+        ({"padding": {"top": 1}}, {"padding": {"left": 1}}),
+        ({"border": {"radius": 1}}, {}),
+        ({"text": {"text": "SGk="}}, {"text": {"text": "SGE="}}),
     ],
 )
 def test_another_meaning_is_another_fingerprint(
@@ -180,7 +210,39 @@ def test_a_gravity_on_the_right_replaces_the_focus_on_the_left() -> None:
         ({"output": {"quality": 101}}, "output.quality takes"),
         ({"output": {"background": 0}}, "output.background takes a colour"),
         ({"output": {"background": "reddish"}}, 'not "reddish"'),
-        ({"rotate": {"angle": 90}}, 'crop, optimize, output, resize, scale, not "rotate"'),
+        ({"shadow": {"size": 9}}, 'scale, super_resolution, text, watermark, not "shadow"'),
+        ({"crop": {"mode": "face", "padding": 11}}, "crop.padding takes a number from 0 to 10"),
+        ({"crop": {"mode": "smart"}}, "crop.width takes a positive integer in mode smart"),
+        ({"super_resolution": {"factor": 5}}, "super_resolution.factor takes an integer from 2 to"),
+        ({"super_resolution": {"factor": 1}}, "super_resolution.factor takes an integer from 2 to"),
+        ({"super_resolution": {}}, "super_resolution.factor takes an integer from 2 to 4"),
+        ({"rotate": {"angle": "left"}}, 'rotate.angle takes an angle in degrees, not "left"'),
+        ({"rotate": {"angle": float("inf")}}, "rotate.angle takes an angle in degrees, not inf"),
+        ({"flip": {"horizontal": 1}}, "flip.horizontal takes true or false, not 1"),
+        ({"auto": {"enhance": "much"}}, 'auto.enhance takes true or false, not "much"'),
+        ({"adjust": {"unsharp": -1}}, "adjust.unsharp takes a number from 0 to 100, not -1"),
+        ({"adjust": {"hue": 181}}, "adjust.hue takes a number from -180 to 180, not 181"),
+        ({"adjust": {"gamma": 0}}, "adjust.gamma takes a number from 0.1 to 10, not 0"),
+        ({"filter": {"blur": 3}}, "filter.blur takes an object, not 3"),
+        ({"filter": {"blur": {}}}, "filter.blur.value takes a number from 0.3 to 250"),
+        ({"stylize": {"blur": {"value": 300}}}, "filter.blur.value takes a number from 0.3 to 250"),
+        ({"filter": {"duotone": {"dark": "red"}}}, "filter.duotone.light takes a colour"),
+        ({"filter": {}, "stylize": {}}, "operations takes either filter or stylize"),
+        ({"watermark": {"padding": 3}}, "watermark.id takes the id of a registered watermark"),
+        ({"watermark": {"id": "../logo"}}, 'not "../logo"'),
+        ({"watermark": {"url": "file:///etc/passwd"}}, "watermark.url takes an http or https"),
+        ({"watermark": {"id": "logo", "opacity": 1.1}}, "watermark.opacity takes a number from 0"),
+        ({"text": {"text": "Hällo"}}, "text.text takes text in UTF-8 of 1 to 2000 characters"),
+        ({"text": {"text": "/w=="}}, "as base64, not"),
+        ({"text": {"text": "Cg=="}}, "as base64, not"),
+        ({"text": {"size": 9}}, "text.text takes text in UTF-8"),
+        ({"text": {"text": "SGk=", "font": "/a.ttf"}}, "text.font takes the name of a registered"),
+        ({"mask": {"shape": "star"}}, 'mask.shape takes one of ellipse, rounded, not "star"'),
+        ({"mask": {"shape": "rounded"}}, "mask.radius takes an integer"),
+        ({"border": {"size": -1}}, "border.size takes an integer from 0 to 1024, not -1"),
+        ({"padding": {"top": "much"}}, 'padding.top takes an integer from 0 to 4096, not "much"'),
+        ({"detect": {"palette": 17}}, "detect.palette takes an integer from 0 to 16, not 17"),
+        ({"output": {"metadata": "gps"}}, "output.metadata takes one of none, copyright, all"),
         ({"resize": {"widht": 9}}, 'not "widht"'),
         ({7: {}}, "not 7"),
     ],
@@ -191,6 +253,34 @@ def test_a_wrong_document_is_one_sentence(document: dict[str, object], sentence:
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.public_status == 422
+
+
+def test_a_factor_that_is_none_is_refused_in_the_api_s_own_words() -> None:
+    for wrong in ("abc", 0, -2, 1.5, None, True):
+        with pytest.raises(OptionError) as caught:
+            read({"super_resolution": {"factor": wrong}})
+        sentence = "Super-resolution 'factor' parameter must be a positive integer"
+        assert str(caught.value) == sentence
+
+
+def test_a_document_written_and_read_again_means_the_same() -> None:
+    document = {
+        "crop": {"mode": "smart", **BOX},
+        "super_resolution": {"factor": 3},
+        "rotate": {"angle": 12.5, "background": "navy"},
+        "filter": {"blur": {"value": 2}, "duotone": {"dark": "red", "light": "fff"}, "tint": "123"},
+        "text": {"text": "w6QKCg==", "color": "lime"},
+        "watermark": {"id": "logo", "tile": True, "size": 0.25},
+        "mask": {"shape": "rounded", "radius": 9},
+        "padding": {"size": 3, "top": 5},
+        "detect": {"faces": True, "palette": 4, "placeholder": "thumbhash"},
+        "output": {"format": "jp2", "metadata": "copyright", "profile": "keep"},
+    }
+    asked = read(document)
+    assert read(asked.to_dict()) == asked
+    assert read(json.loads(asked.canonical_json)) == asked
+    assert asked.text is not None
+    assert asked.text.text == "ä"
 
 
 def test_sides_are_bounded_by_the_limits_given() -> None:

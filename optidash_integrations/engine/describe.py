@@ -57,11 +57,17 @@ def describe(data: bytes, quality: int | None = None) -> Description:
         colorspace=colorspace(image, found),
         interlaced=bool(integer(image, "interlaced", 0)),
         sampling=sampling(image),
-        depth=image.bands * integer(image, "bits-per-sample", 8),
+        depth=depth(image),
         quality=quality,
         bytes=len(data),
         sha1=hashlib.sha1(data, usedforsecurity=False).hexdigest(),
     )
+
+
+def depth(image: pyvips.Image) -> int:
+    """Return the bits of a pixel as stored: with a palette, those of its number there."""
+    bits = integer(image, "bits-per-sample", 8)
+    return bits if integer(image, "palette", 0) else image.bands * bits
 
 
 def colorspace(image: pyvips.Image, found: Format) -> str:

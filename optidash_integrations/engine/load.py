@@ -1,46 +1,37 @@
-"""The steps from a source's bytes to the pixels of a result, in the order of `STEPS`.
-
-Each takes the image and the job and returns the image; a step without work returns what it got.
-"""
+"""From a source's bytes to the part of it that is used, upright and in the plan's size."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optidash_integrations import formats
-from optidash_integrations.engine import vips
+from optidash_integrations.engine import animation, drawings, foreign, vips
+from optidash_integrations.engine.gamma import with_profile
+from optidash_integrations.engine.steps import done
+from optidash_integrations.probes import is_foreign
 
 if TYPE_CHECKING:
     import pyvips
 
-    from optidash_integrations.colours import Colour
-    from optidash_integrations.engine.plan import Plan
-    from optidash_integrations.probes import Probe
-
-WHITE: Colour = (255, 255, 255, 255)
-CLEAR: Colour = (255, 255, 255, 0)
+    from optidash_integrations.engine.job import Job
+    from optidash_integrations.formats import Format
 
 # Where a file breaks off there is no picture; lesser damage is lived with, as browsers do.
 FAIL_ON = "truncated"
 END_OF_JPEG = b"\xff\xd9"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be done to one picture.
+def frames_of(job: Job, target: Format) -> pyvips.Image:
+    """Return the finished frames of an animation in one strip, in memory, timed for a format.
 
-    `pad` is the colour of bars, `background` what lies behind transparent pixels where the result
-    has `alpha=False`. With `keeps_colours` the pixels' values and the profile stay as they are.
+    Raises ImageError where the source is damaged.
     """
 
-    data: bytes
-    probe: Probe
-    plan: Plan
-    alpha: bool = True
-    pad: Colour = CLEAR
-    background: Colour = WHITE
-    keeps_colours: bool = False
+    def work(frame: pyvips.Image) -> pyvips.Image:
+        job.watch.check()
+        return done(cut_and_resampled(job.watch.over(frame), job), job)
+
+    return animation.each_frame(animation.opened(job.data, job.probe), work, target)
 
 
 def pixels_of(job: Job) -> pyvips.Image:
@@ -57,16 +48,28 @@ def pixels_of(job: Job) -> pyvips.Image:
 
 
 def run(job: Job, data: bytes, fail_on: str) -> pyvips.Image:
-    image = loaded(job, data, fail_on)
-    for step in STEPS:
-        image = step(image, job)
-    return image.copy_memory()
+    image = job.watch.over(loaded(job, data, fail_on))
+    if job.reads_again:
+        image = job.watch.over(image.copy_memory())  # a source is read once, from top to bottom
+    return done(image, job).copy_memory()
 
 
 def loaded(job: Job, data: bytes, fail_on: str) -> pyvips.Image:
     """Return the part of the source that is used, upright and in the plan's size."""
-    plan = job.plan
-    if plan.crop or (job.keeps_colours and not plan.resamples):
+    plan, kind = job.plan, job.probe.format
+    if kind is formats.SVG:
+        factor = max(plan.width / plan.base_width, plan.height / plan.base_height)
+        drawn = drawings.rendered(data, job.limits, 1.0 if plan.crop else factor)
+        return cut_and_resampled(drawn, job)
+    if is_foreign(kind, data[: formats.HEAD_BYTES]):
+        return cut_and_resampled(foreign.decoded(data, kind, job.limits), job)
+    if job.probe.is_animated:
+        return cut_and_resampled(animation.first_frame(data, job.probe), job)
+    told = job.probe.has_profile
+    if kind is formats.PNG and not job.keeps_values:
+        source, data = data, with_profile(data)
+        told = told or data is not source
+    if plan.crop or (job.keeps_values and not plan.resamples):
         return cut_and_resampled(opened(job, data, fail_on), job)
     return vips.pyvips.Image.thumbnail_buffer(
         data,
@@ -75,7 +78,7 @@ def loaded(job: Job, data: bytes, fail_on: str) -> pyvips.Image:
         size="force",
         # Its own fail_on is not heeded by libvips 8.18.
         option_string=f"fail_on={fail_on}",
-        **conversion(job),
+        **conversion(job, told),
     )
 
 
@@ -91,104 +94,19 @@ def cut_and_resampled(image: pyvips.Image, job: Job) -> pyvips.Image:
     crop, plan = job.plan.crop, job.plan
     if crop:
         image = image.crop(crop.left, crop.top, crop.width, crop.height)
-    if job.keeps_colours and not plan.resamples:
+    if job.keeps_values and not plan.resamples:
         return image
+    told = bool(image.get_typeof("icc-profile-data"))
     return image.thumbnail_image(
-        plan.width, height=plan.height, size="force", no_rotate=True, **conversion(job)
+        plan.width, height=plan.height, size="force", no_rotate=True, **conversion(job, told)
     )
 
 
-def conversion(job: Job) -> dict[str, Any]:
-    """Return the arguments that bring a source to sRGB.
+def conversion(job: Job, told: bool) -> dict[str, Any]:
+    """Return the arguments that bring a source to sRGB, `told` by a profile what its colours are.
 
     Without a profile there is nothing to convert: asked to, libvips would go by way of XYZ, which
     takes ten times as long. (CMYK becomes sRGB in any case, through a built-in profile.)
     """
-    return {"export_profile": "srgb"} if job.probe.has_profile and not job.keeps_colours else {}
-
-
-def eight_bits(image: pyvips.Image, job: Job) -> pyvips.Image:
-    """Bring what is neither sRGB nor grey of 8 bits there; grey with a profile is grey again."""
-    if job.keeps_colours:
-        return image
-    if image.interpretation not in ("srgb", "b-w"):
-        image = image.colourspace("b-w" if image.interpretation == "grey16" else "srgb")
-    if job.probe.grey and image.bands > 2:
-        image = image[0].bandjoin(image[3]) if image.hasalpha() else image[0]
-        image = image.copy(interpretation="b-w")
-    return image if image.format == "uchar" else image.cast("uchar")
-
-
-def windowed(image: pyvips.Image, job: Job) -> pyvips.Image:
-    """Cut out what of a picture that covers its box is to be seen."""
-    window = job.plan.window
-    if window is None:
-        return image
-    if job.plan.search:
-        # The search reads all pixels before the cut does.
-        return image.copy_memory().smartcrop(
-            window.width, window.height, interesting=job.plan.search
-        )
-    return image.crop(window.left, window.top, window.width, window.height)
-
-
-def on_canvas(image: pyvips.Image, job: Job) -> pyvips.Image:
-    """Lay the picture on a canvas, bars where it does not reach."""
-    canvas = job.plan.canvas
-    if canvas is None:
-        return image
-    colour = job.pad if job.alpha else over(job.pad, job.background)
-    if not is_grey(colour) and image.interpretation == "b-w":
-        image = image.colourspace("srgb")
-    if colour[3] < 255 and not image.hasalpha():
-        image = image.addalpha()
-    return image.embed(
-        canvas.left,
-        canvas.top,
-        canvas.width,
-        canvas.height,
-        extend="background",
-        background=ink(colour, image),
-    )
-
-
-def flattened(image: pyvips.Image, job: Job) -> pyvips.Image:
-    """Lay transparent pixels on the background where the result can't have any."""
-    if job.alpha or not image.hasalpha():
-        return image
-    if not is_grey(job.background) and image.interpretation == "b-w":
-        image = image.colourspace("srgb")
-    opaque = (*job.background[:3], 255)
-    return image.flatten(background=ink(opaque, image)[: image.bands - 1])
-
-
-def slim(image: pyvips.Image, job: Job) -> pyvips.Image:
-    """Drop an alpha channel that hides nothing."""
-    if job.keeps_colours or not image.hasalpha():
-        return image
-    image = image.copy_memory()
-    if image[image.bands - 1].stats()(0, 0)[0] < 255:
-        return image
-    return image[: image.bands - 1]
-
-
-def is_grey(colour: Colour) -> bool:
-    return colour[0] == colour[1] == colour[2]
-
-
-def over(colour: Colour, background: Colour) -> Colour:
-    """Return a colour as it looks on an opaque background."""
-    part = colour[3] / 255
-    red, green, blue = (
-        round(c * part + b * (1 - part)) for c, b in zip(colour[:3], background[:3], strict=True)
-    )
-    return red, green, blue, 255
-
-
-def ink(colour: Colour, image: pyvips.Image) -> list[float]:
-    """Return a colour in an image's bands."""
-    bands: list[float] = [*(colour[:1] if image.interpretation == "b-w" else colour[:3])]
-    return [*bands, colour[3]] if image.hasalpha() else bands
-
-
-STEPS = (eight_bits, windowed, on_canvas, flattened, slim)
+    keeps = job.keeps_values or job.keeps_profile
+    return {"export_profile": "srgb"} if told and not keeps else {}

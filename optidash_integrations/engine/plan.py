@@ -2,7 +2,8 @@
 
 Coordinates are those of the upright picture. Crop, resize, scale and the limits on a result come
 down to four things: what is cut from the source, what that is resampled to, once, what is then cut
-from it, and what canvas it lies on.
+from it, and what canvas it lies on. What is done to that picture may make it larger again: by a
+factor, by a turn, by a border and by padding.
 """
 
 from __future__ import annotations
@@ -11,24 +12,21 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from optidash_integrations.engine.crops import (
+    NOTHING_SEEN,
+    Box,
+    Sight,
+    corner,
+    cropped,
+    whole,
+)
+from optidash_integrations.engine.crops import PLACES as PLACES
 from optidash_integrations.errors import OptionError
 
 if TYPE_CHECKING:
     from optidash_integrations.limits import Limits
-    from optidash_integrations.operations import Crop, Operations, Resize
+    from optidash_integrations.operations import Operations, Resize
 
-# How far along the free space each gravity lies, 0 to 1, to the right and down.
-PLACES = {
-    "center": (0.5, 0.5),
-    "top-left": (0.0, 0.0),
-    "top": (0.5, 0.0),
-    "top-right": (1.0, 0.0),
-    "right": (1.0, 0.5),
-    "bottom-right": (1.0, 1.0),
-    "bottom": (0.5, 1.0),
-    "bottom-left": (0.0, 1.0),
-    "left": (0.0, 0.5),
-}
 # What libvips calls the searches for a place.
 SEARCHES = {"smart": "attention", "entropy": "entropy"}
 
@@ -38,13 +36,23 @@ KEPT_PART = 1 / 4
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """A part of a picture, in pixels."""
+class Margins:
+    """How much a picture grows on each side, in pixels."""
 
-    left: int
-    top: int
-    width: int
-    height: int
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
+    left: int = 0
+
+    @property
+    def width(self) -> int:
+        """What both sides together take."""
+        return self.left + self.right
+
+    @property
+    def height(self) -> int:
+        """What top and bottom together take."""
+        return self.top + self.bottom
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,9 @@ class Plan:
     `crop` is cut from it (None: all of it is used), the rest resampled to exactly `width` x
     `height`. From that `window` is cut (None: nothing is), at the place given, or where `search`
     (libvips' name of a strategy) finds it. The result lies on a canvas of `canvas` pixels, its left
-    top corner at the place given (None: there is no canvas).
+    top corner at the place given (None: there is no canvas). That is the picture: it is then
+    enlarged by `factor`, turned clockwise by `angle` degrees, and gets a border of so many pixels
+    and padding around it.
     """
 
     source_width: int
@@ -65,20 +75,43 @@ class Plan:
     window: Box | None = None
     search: str | None = None
     canvas: Box | None = None
+    factor: int = 1
+    angle: float = 0.0
+    border: int = 0
+    padding: Margins = Margins()
 
     @classmethod
-    def of(cls, operations: Operations, width: int, height: int, limits: Limits) -> Plan:
+    def of(
+        cls,
+        operations: Operations,
+        width: int,
+        height: int,
+        limits: Limits,
+        sight: Sight = NOTHING_SEEN,
+    ) -> Plan:
         """Return the plan for a picture of `width` x `height` upright pixels.
 
-        Raises OptionError where the part to crop lies outside of it.
+        Raises OptionError where the part to crop lies outside of it, and where border and padding
+        leave no room for it.
         """
-        crop = cropped(operations.crop, width, height) if operations.crop else None
-        plan = cls(width, height, width, height, crop)
+        crop = cropped(operations.crop, width, height, sight) if operations.crop else None
+        resolution = operations.super_resolution
+        plan = cls(
+            width,
+            height,
+            width,
+            height,
+            crop,
+            factor=(resolution and resolution.factor) or 1,
+            angle=(operations.rotate and operations.rotate.angle) or 0.0,
+            border=(operations.border and operations.border.size) or 0,
+            padding=Margins(*operations.padding.sides) if operations.padding else Margins(),
+        )
         factors = (1.0, 1.0)
         if operations.scale:
             size = operations.scale.size or 1.0
             factors = (size, size * (operations.scale.ratio or 1.0))
-        return limited(plan, operations.resize, factors, limits)
+        return limited(plan, with_focus(operations.resize, plan, sight), factors, limits)
 
     @property
     def base_width(self) -> int:
@@ -91,14 +124,33 @@ class Plan:
         return self.crop.height if self.crop else self.source_height
 
     @property
+    def picture(self) -> tuple[int, int]:
+        """Width and height of the picture that everything else is done to."""
+        found = self.canvas or self.window or self
+        return found.width, found.height
+
+    @property
+    def turned(self) -> tuple[int, int]:
+        """Width and height of the picture enlarged and turned."""
+        width, height = self.picture
+        return bounds_of(width * self.factor, height * self.factor, self.angle)
+
+    @property
+    def margins(self) -> Margins:
+        """What border and padding add."""
+        size, around = self.border, self.padding
+        sides = (around.top, around.right, around.bottom, around.left)
+        return Margins(*(size + side for side in sides))
+
+    @property
     def final_width(self) -> int:
         """Width of the result in pixels."""
-        return (self.canvas or self.window or self).width
+        return self.turned[0] + self.margins.width
 
     @property
     def final_height(self) -> int:
         """Height of the result in pixels."""
-        return (self.canvas or self.window or self).height
+        return self.turned[1] + self.margins.height
 
     @property
     def resamples(self) -> bool:
@@ -108,7 +160,15 @@ class Plan:
     @property
     def keeps_pixels(self) -> bool:
         """Whether the whole picture stays as it is."""
-        return not (self.crop or self.window or self.canvas or self.resamples)
+        return not (
+            self.crop
+            or self.window
+            or self.canvas
+            or self.resamples
+            or self.angle
+            or self.factor > 1
+            or self.margins != Margins()
+        )
 
 
 def limited(
@@ -116,10 +176,67 @@ def limited(
 ) -> Plan:
     """Return the resized plan, scaled down where its result is larger than allowed."""
     wanted = resized(plan, resize, *factors)
-    excess = max(wanted.final_width / limits.max_width, wanted.final_height / limits.max_height)
-    if excess <= 1:
-        return wanted
-    return resized(plan, resize, factors[0] / excess, factors[1] / excess)
+    room = (limits.max_width - plan.margins.width, limits.max_height - plan.margins.height)
+    if min(room) < 1:
+        takes = f"at most {limits.max_width} x {limits.max_height} pixels with the image"
+        raise OptionError(
+            "border.size and padding", takes, [plan.margins.width, plan.margins.height]
+        )
+    for _ in range(4):
+        excess = max(side / most for side, most in zip(wanted.turned, room, strict=True))
+        if excess <= 1:
+            break
+        # A turned picture's sides are rounded up, so that one step may not be enough.
+        factors = factors[0] / excess, factors[1] / excess
+        wanted = resized(plan, resize, *factors)
+    return wanted
+
+
+def bounds_of(width: int, height: int, angle: float) -> tuple[int, int]:
+    """Return the sides of the upright box around a picture turned by so many degrees."""
+    if angle % 90 == 0:
+        return (height, width) if angle % 180 else (width, height)
+    turn = math.radians(angle)
+    across, along = abs(math.cos(turn)), abs(math.sin(turn))
+    # A tiny bit less, so that what is whole but for the arithmetic stays so.
+    return (
+        math.ceil(width * across + height * along - 1e-6),
+        math.ceil(width * along + height * across - 1e-6),
+    )
+
+
+def with_focus(resize: Resize | None, plan: Plan, sight: Sight) -> Resize | None:
+    """Return the resize with a point to keep where its gravity means faces that were seen.
+
+    For an animation the eye's point stands for the searches, so that all frames show one part.
+    """
+    if resize is None or resize.chosen_mode != "fit" or resize.focus is not None:
+        return resize
+    point: tuple[float, float] | None = None
+    if resize.gravity in ("face", "faces"):
+        faces = sight.faces[:1] if resize.gravity == "face" else sight.faces
+        point = middle_of(faces, plan)
+    elif resize.gravity in SEARCHES and sight.attention is not None:
+        x, y = sight.attention
+        point = part_of_base(x * plan.source_width, y * plan.source_height, plan)
+    return replace(resize, focus=point) if point else resize
+
+
+def middle_of(faces: tuple[Box, ...], plan: Plan) -> tuple[float, float] | None:
+    """Return the middle of the box around faces, as parts of what is resampled."""
+    if not faces:
+        return None
+    left, top = min(f.left for f in faces), min(f.top for f in faces)
+    right = max(f.left + f.width for f in faces)
+    bottom = max(f.top + f.height for f in faces)
+    return part_of_base((left + right) / 2, (top + bottom) / 2, plan)
+
+
+def part_of_base(x: float, y: float, plan: Plan) -> tuple[float, float]:
+    """Return a point of the source as parts of what is resampled, kept inside of it."""
+    left, top = (plan.crop.left, plan.crop.top) if plan.crop else (0, 0)
+    across, down = (x - left) / plan.base_width, (y - top) / plan.base_height
+    return min(max(across, 0.0), 1.0), min(max(down, 0.0), 1.0)
 
 
 def resized(plan: Plan, resize: Resize | None, x: float, y: float) -> Plan:
@@ -188,66 +305,18 @@ def covering(plan: Plan, resize: Resize, x: float, y: float) -> Plan:
             return covering(replace(plan, crop=part), resize, x, y)
     if (cover.width, cover.height) == (width, height):
         return cover
-    left, top = corner(cover, width, height, resize.gravity, resize.focus)
+    left, top = corner(
+        Box(0, 0, cover.width, cover.height), width, height, resize.gravity, resize.focus
+    )
     search = None if resize.focus else SEARCHES.get(resize.gravity or "")
     return replace(cover, window=Box(left, top, width, height), search=search)
 
 
 def narrowed(plan: Plan, resize: Resize, width: int, height: int) -> Box:
     """Return the part of the source that a window of so many of its pixels shows."""
-    base = replace(plan, width=plan.base_width, height=plan.base_height)
+    base = Box(0, 0, plan.base_width, plan.base_height)
     width, height = min(width, base.width), min(height, base.height)
     left, top = corner(base, width, height, resize.gravity, resize.focus)
     if plan.crop:
         left, top = left + plan.crop.left, top + plan.crop.top
     return Box(left, top, width, height)
-
-
-def corner(
-    outer: Plan | Box,
-    width: int,
-    height: int,
-    gravity: str | None,
-    focus: tuple[float, float] | None = None,
-) -> tuple[int, int]:
-    """Return where the left top corner of a window of `width` x `height` goes in `outer`."""
-    free_x, free_y = outer.width - width, outer.height - height
-    if focus:
-        x, y = focus[0] * outer.width - width / 2, focus[1] * outer.height - height / 2
-        return min(max(int(x), 0), free_x), min(max(int(y), 0), free_y)
-    right, down = PLACES.get(gravity or "center", PLACES["center"])
-    return int(free_x * right), int(free_y * down)
-
-
-def cropped(crop: Crop, width: int, height: int) -> Box | None:
-    """Return the part of a picture to crop, or None where that is all of it."""
-    part = ratio_box if crop.mode == "ratio" else rect_box
-    box = part(crop, width, height)
-    return None if (box.width, box.height) == (width, height) else box
-
-
-def ratio_box(crop: Crop, width: int, height: int) -> Box:
-    """Return the largest part of the ratio asked for."""
-    wide, high = crop.ratio or (width, height)
-    part_width = min(width, whole(height * wide / high))
-    part_height = min(height, whole(width * high / wide))
-    left, top = corner(Box(0, 0, width, height), part_width, part_height, crop.gravity)
-    return Box(left, top, part_width, part_height)
-
-
-def rect_box(crop: Crop, width: int, height: int) -> Box:
-    """Return the rectangle asked for, cut to the picture's edges."""
-    for name, at, side in (("crop.x", crop.x, width), ("crop.y", crop.y, height)):
-        if at is not None and at >= side:
-            raise OptionError(name, f"an integer below {side}, the picture's side", at)
-    left, top = crop.x or 0, crop.y or 0
-    part_width = min(crop.width or width, width - left)
-    part_height = min(crop.height or height, height - top)
-    if crop.is_placed_by_gravity:
-        left, top = corner(Box(0, 0, width, height), part_width, part_height, crop.gravity)
-    return Box(left, top, part_width, part_height)
-
-
-def whole(side: float) -> int:
-    """Round half up to a whole number of pixels, at least one."""
-    return max(1, math.floor(side + 0.5))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from optidash_integrations import formats
-from optidash_integrations.engine import vips
+from optidash_integrations import formats, heads
+from optidash_integrations.engine import drawings, vips
 from optidash_integrations.engine.strip import png_pictures
 from optidash_integrations.errors import SourceNotFoundError, UnsupportedImageError
-from optidash_integrations.probes import Probe, checked, readable_format
+from optidash_integrations.probes import Probe, checked, is_foreign, readable_format
 
 if TYPE_CHECKING:
     import pyvips
@@ -40,6 +40,10 @@ def probe(source: ImageData, limits: Limits) -> Probe:
     except OSError as error:
         raise SourceNotFoundError(f"{source}: {error.strerror or error}") from error
     found = readable_format(head, size, limits)
+    if found is formats.SVG:
+        return drawings.probe(source.read_bytes(), limits)
+    if is_foreign(found, head):
+        return heads.probe(source, limits)
     with vips.reading(found.label):
         # A path of its own would be searched for options: "a[n=-1].gif".
         origin = vips.pyvips.Source.new_from_file(str(source))
@@ -50,6 +54,10 @@ def probe(source: ImageData, limits: Limits) -> Probe:
 
 def probe_bytes(data: bytes, limits: Limits) -> Probe:
     found = readable_format(data[: formats.HEAD_BYTES], len(data), limits)
+    if found is formats.SVG:
+        return drawings.probe(data, limits)
+    if is_foreign(found, data[: formats.HEAD_BYTES]):
+        return heads.probe(data, limits)
     with vips.reading(found.label):
         image = vips.pyvips.Image.new_from_buffer(data, "", access="sequential")
     pictures = png_pictures(data) if found is formats.PNG else 1

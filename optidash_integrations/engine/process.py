@@ -1,4 +1,4 @@
-"""From a source and operations to a variant: probe, plan, steps, encode."""
+"""From a source and operations to a variant: probe, look, plan, steps, encode, describe."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optidash_integrations import formats
-from optidash_integrations.engine import vips
+from optidash_integrations.colours import WHITE
+from optidash_integrations.engine import animation, vips
 from optidash_integrations.engine.describe import describe
-from optidash_integrations.engine.encode import (
-    ENCODERS,
-    LONGEST_SIDE,
-    QUALITIES,
-    Recipe,
-    encode,
-)
+from optidash_integrations.engine.detect import told_of
+from optidash_integrations.engine.encode import ENCODERS, LONGEST_SIDE, encode
+from optidash_integrations.engine.job import EFFECTS, Job
+from optidash_integrations.engine.load import frames_of, pixels_of
+from optidash_integrations.engine.look import seen
+from optidash_integrations.engine.metadata import kept
 from optidash_integrations.engine.plan import Plan
 from optidash_integrations.engine.probe import probe_bytes
-from optidash_integrations.engine.steps import CLEAR, WHITE, Job, pixels_of
+from optidash_integrations.engine.recipes import recipe_of
 from optidash_integrations.engine.strip import without_position
+from optidash_integrations.engine.tools import NONE, Tools
+from optidash_integrations.engine.watch import Watch
 from optidash_integrations.errors import (
     AnimatedImageError,
     ImageTooLargeError,
@@ -29,13 +31,16 @@ from optidash_integrations.errors import (
 from optidash_integrations.variants import ImageInfo, Metadata, Variant
 
 if TYPE_CHECKING:
+    import pyvips
+
+    from optidash_integrations.engine.encode import Recipe
     from optidash_integrations.formats import Format
     from optidash_integrations.limits import Limits
     from optidash_integrations.operations import Operations
     from optidash_integrations.probes import Probe
     from optidash_integrations.variants import ImageData
 
-RECIPE = 1
+RECIPE = 2
 """Counts up with every change that gives other bytes or pixels for the same operations."""
 
 # What `auto` gives for sources that are not for browsers.
@@ -47,25 +52,64 @@ SUBSTITUTES = {
     formats.ICO: formats.PNG,
     formats.SVG: formats.PNG,
 }
+STRIPPABLE = (formats.JPEG, formats.PNG, formats.WEBP)
 
 
 def process(
-    source: ImageData, operations: Operations, output: Format | None, limits: Limits
+    source: ImageData,
+    operations: Operations,
+    output: Format | None,
+    limits: Limits,
+    tools: Tools = NONE,
 ) -> Variant:
     """Do the operations on an image; see `processors.Processor.process`."""
     data = read(source, limits)
     probe = probe_bytes(data, limits)
-    if probe.is_animated:
-        raise AnimatedImageError(f"{probe.frames} frames would become one")
-    vips.claim()
     target = output or chosen_format(operations, probe)
-    plan = Plan.of(operations, probe.upright_width, probe.upright_height, fitting(limits, target))
-    recipe = recipe_of(operations, target, probe, plan)
-    if recipe.lossless and target is probe.format is formats.JPEG:
-        content = without_position(data, target)
-    else:
-        content = encode(pixels_of(job_of(operations, data, probe, plan, recipe)), recipe)
-    return variant(data, content, recipe)
+    if target not in ENCODERS:
+        names = ", ".join(known.name for known in ENCODERS)
+        raise OptionError("output.format", f"one of {names}", target.name)
+    moves = probe.is_animated and stays_animated(operations, target, probe)
+    vips.claim()
+    watch = Watch(limits.max_seconds)
+    sight, notes = seen(data, probe, operations, tools, limits)
+    size = probe.upright_width, probe.upright_height
+    plan = Plan.of(operations, *size, fitting(limits, target), sight)
+    recipe = recipe_of(operations, target, probe, plan, moves=moves)
+    job = job_of(operations, data, probe, plan, recipe, tools, limits, watch)
+    with watch.limit():
+        content, image = worked(job, recipe, moves=moves)
+    told = told_of(job, image, notes)
+    if tools.describes_source:
+        told = replace(told, input=ImageInfo.from_dict(describe(data).fields()))
+    return variant(content, recipe, told)
+
+
+def worked(job: Job, recipe: Recipe, *, moves: bool) -> tuple[bytes, pyvips.Image | None]:
+    """Return the result's bytes, and its pixels where they were made or `detect` wants them."""
+    target, probe, plan = recipe.format, job.probe, job.plan
+    untouched = is_untouched(job.operations, plan)
+    if untouched and recipe.lossless and target is probe.format is formats.JPEG:
+        wanted = pixels_of(job) if job.operations.detect else None
+        return without_position(job.data, target), wanted
+    if moves:
+        animation.check_result(plan.final_width, plan.final_height, probe.frames, job.limits)
+    image = frames_of(job, target) if moves else pixels_of(job)
+    job.watch.check()
+    content = encode(kept(job.watch.over(image), recipe.metadata), recipe)
+    return smaller(content, job, recipe), image
+
+
+def stays_animated(operations: Operations, target: Format, probe: Probe) -> bool:
+    """Say whether an animation is one in the result, and not its first frame.
+
+    Raises AnimatedImageError where it can't be one and nobody asked for the first frame.
+    """
+    if operations.output and operations.output.animated is False:
+        return False
+    if target in animation.OUTPUTS:
+        return True
+    raise AnimatedImageError(f"{probe.frames} frames would become one {target.label}")
 
 
 def read(source: ImageData, limits: Limits) -> bytes:
@@ -100,62 +144,56 @@ def fitting(limits: Limits, target: Format) -> Limits:
     )
 
 
-def recipe_of(operations: Operations, target: Format, probe: Probe, plan: Plan) -> Recipe:
-    """Return how the result is written."""
-    if target not in ENCODERS:
-        names = ", ".join(known.name for known in ENCODERS)
-        raise OptionError("output.format", f"one of {names}", target.name)
-    output = operations.output
-    compression = (operations.optimize and operations.optimize.compression) or "medium"
-    asked = output.quality if output else None
-    unchanged = compression == "lossless" and asked is None
-    lossless = unchanged or bool(output and output.lossless)
-    if target is formats.WEBP and probe.palette and not plan.resamples and asked is None:
-        # Few colours are smaller so, and stay sharp; resampled there are more of them.
-        lossless = True
-    if target is formats.JPEG:
-        lossless = lossless and probe.format is formats.JPEG and plan.keeps_pixels
-    elif target is formats.PNG:
-        lossless = lossless or compression == "low"
-    elif target is formats.GIF:
-        lossless = False
-    quality = None
-    if target in QUALITIES and not lossless:
-        quality = asked or QUALITIES[target][compression]
-    return Recipe(
-        format=target,
-        quality=quality,
-        lossless=lossless,
-        progressive=not (output and output.encoding == "baseline"),
-        graphic=probe.palette,
-        keeps_colours=lossless and unchanged and can_keep_colours(probe, plan),
-    )
+def is_untouched(operations: Operations, plan: Plan) -> bool:
+    """Say whether the result shows what the source does, pixel by pixel."""
+    return plan.keeps_pixels and EFFECTS.isdisjoint(operations.canonical())
 
 
-def can_keep_colours(probe: Probe, plan: Plan) -> bool:
-    """Say whether the pixels' values can go from the source to a PNG, WebP or AVIF."""
-    return not (plan.resamples or plan.canvas or probe.cmyk)
-
-
-def job_of(operations: Operations, data: bytes, probe: Probe, plan: Plan, recipe: Recipe) -> Job:
+def job_of(
+    operations: Operations,
+    data: bytes,
+    probe: Probe,
+    plan: Plan,
+    recipe: Recipe,
+    tools: Tools,
+    limits: Limits,
+    watch: Watch,
+) -> Job:
     """Return what the steps have to do."""
-    resize, output = operations.resize, operations.output
+    output = operations.output
+    values = recipe.keeps_colours and recipe.lossless
     return Job(
         data=data,
         probe=probe,
         plan=plan,
+        operations=operations,
+        tools=tools,
         alpha=recipe.format.alpha,
-        pad=(resize and resize.background) or CLEAR,
         background=(output and output.background) or WHITE,
-        keeps_colours=recipe.keeps_colours,
+        keeps_values=values,
+        keeps_profile=recipe.keeps_colours and not values,
+        limits=limits,
+        watch=watch,
     )
 
 
-def variant(data: bytes, content: bytes, recipe: Recipe) -> Variant:
-    """Return the result with what is known of it and of its source."""
+def smaller(content: bytes, job: Job, recipe: Recipe) -> bytes:
+    """Return the result, or the source without its metadata where that shows the same in less."""
+    data, probe, output = job.data, job.probe, job.operations.output
+    if (
+        len(content) < len(data)
+        or probe.format is not recipe.format
+        or probe.format not in STRIPPABLE
+        or not is_untouched(job.operations, job.plan)
+        or (output is not None and (output.quality or output.encoding or output.metadata))
+    ):
+        return content
+    stripped = without_position(data, probe.format)
+    return stripped if len(stripped) <= len(content) else content
+
+
+def variant(content: bytes, recipe: Recipe, told: Metadata) -> Variant:
+    """Return the result with what is known of it."""
     made = describe(content, recipe.quality)
-    metadata = Metadata(
-        input=ImageInfo.from_dict(describe(data).fields()),
-        output=ImageInfo.from_dict(made.fields()),
-    )
+    metadata = replace(told, output=ImageInfo.from_dict(made.fields()))
     return Variant(content, recipe.format.media_type, made.width, made.height, metadata)

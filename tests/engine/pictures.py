@@ -58,6 +58,14 @@ def opened(variant: Variant) -> Image.Image:
     return image
 
 
+def seen(variant: Variant) -> Image.Image:
+    """Return the pixels, of a palette their colours."""
+    image = opened(variant)
+    if image.mode != "P":
+        return image
+    return image.convert("RGBA" if "transparency" in image.info else "RGB")
+
+
 def is_near(pixel: object, colour: tuple[int, ...], tolerance: int = 12) -> bool:
     difference = np.abs(np.subtract(np.asarray(pixel, dtype=int), colour))
     return bool(difference.max() <= tolerance)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from optidash_integrations.engine.plan import Box, Plan
+from optidash_integrations.engine.crops import Box, Sight
+from optidash_integrations.engine.plan import Plan
 from optidash_integrations.errors import OptionError
 from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
@@ -162,3 +163,95 @@ def test_a_picture_that_nothing_is_asked_of_keeps_its_pixels() -> None:
     assert plan({}, 1000, 500).keeps_pixels
     assert plan({"resize": {"width": 1000}, "scale": {"size": 1}}, 1000, 500).keeps_pixels
     assert not plan({"resize": {"width": 999}}, 1000, 500).keeps_pixels
+
+
+# --- what makes a picture larger again
+
+
+LIMITS = Limits()
+FACES = Sight(faces=(Box(600, 100, 100, 120), Box(100, 300, 80, 80)))
+
+
+def planned(document: dict[str, object], sight: Sight = FACES, limits: Limits = LIMITS) -> Plan:
+    return Plan.of(Operations.from_dict(document), 800, 600, limits, sight)
+
+
+@pytest.mark.parametrize(
+    ("document", "size"),
+    [
+        ({"rotate": {"angle": 90}}, (600, 800)),
+        ({"rotate": {"angle": 180}}, (800, 600)),
+        ({"rotate": {"angle": 45}}, (990, 990)),
+        ({"rotate": {"angle": 30}}, (993, 920)),
+        ({"super_resolution": {"factor": 2}}, (1600, 1200)),
+        ({"border": {"size": 7}}, (814, 614)),
+        ({"padding": {"size": 5, "left": 11}}, (816, 610)),
+        ({"resize": {"width": 400}, "rotate": {"angle": 90}, "border": {"size": 1}}, (302, 402)),
+        ({"super_resolution": {"factor": 3}, "rotate": {"angle": 270}}, (1800, 2400)),
+    ],
+)
+def test_the_final_size_counts_everything(
+    document: dict[str, object], size: tuple[int, int]
+) -> None:
+    plan = planned(document)
+    assert (plan.final_width, plan.final_height) == size
+    assert not plan.keeps_pixels
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"super_resolution": {"factor": 4}},
+        {"rotate": {"angle": 33}, "padding": {"size": 100}},
+        {"border": {"size": 400}, "scale": {"size": 3}},
+        {"resize": {"mode": "pad", "width": 900, "height": 900}, "rotate": {"angle": 1}},
+    ],
+)
+def test_the_final_size_never_exceeds_the_limits(document: dict[str, object]) -> None:
+    plan = planned(document, limits=Limits(max_width=1000, max_height=900))
+    assert plan.final_width <= 1000
+    assert plan.final_height <= 900
+
+
+def test_a_frame_that_leaves_no_room_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"border.size and padding takes at most 4096 x 4096"):
+        planned({"padding": {"left": 4096}})
+
+
+def test_a_crop_of_a_face_is_the_best_one_with_its_surroundings() -> None:
+    assert planned({"crop": {"mode": "face", "padding": 0}}).crop == Box(600, 100, 100, 120)
+    assert planned({"crop": {"mode": "face"}}).crop == Box(550, 40, 200, 240)
+    assert planned({"crop": {"mode": "face", "padding": 2}}).crop == Box(400, 0, 400, 460)
+    assert planned({"crop": {"mode": "face"}}, Sight()).crop is None
+
+
+def test_a_smart_crop_lies_around_what_draws_the_eye() -> None:
+    smart = {"crop": {"mode": "smart", "width": 200, "height": 100}}
+    assert planned(smart, Sight(attention=(0.5, 0.25))).crop == Box(300, 100, 200, 100)
+    assert planned(smart, Sight(attention=(0.0, 1.0))).crop == Box(0, 500, 200, 100)
+    assert planned(smart, Sight()).crop == Box(300, 250, 200, 100)
+
+
+def test_a_gravity_of_faces_keeps_the_best_or_all_of_them() -> None:
+    square = {"mode": "fit", "width": 300, "height": 300}
+    best = planned({"resize": {**square, "gravity": "face"}})
+    assert (best.width, best.height, best.window) == (400, 300, Box(100, 0, 300, 300))
+    both = planned({"resize": {**square, "gravity": "faces"}})
+    assert both.window == Box(50, 0, 300, 300)
+    none = planned({"resize": {**square, "gravity": "face"}}, Sight())
+    assert none.window == Box(50, 0, 300, 300)
+
+
+def test_a_face_is_looked_for_in_what_the_crop_left() -> None:
+    document = {
+        "crop": {"x": 400, "y": 0, "width": 400, "height": 200},
+        "resize": {"mode": "fit", "width": 100, "height": 100, "gravity": "face"},
+    }
+    plan = planned(document)
+    assert (plan.width, plan.height) == (200, 100)
+    assert plan.window == Box(75, 0, 100, 100)
+
+
+def test_a_focus_that_was_given_wins_over_what_was_seen() -> None:
+    square = {"mode": "fit", "width": 300, "height": 300, "gravity": "face", "focus": [0, 0]}
+    assert planned({"resize": square}).window == Box(0, 0, 300, 300)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageSequence
 
 from optidash_integrations import formats
 from optidash_integrations.engine.process import process
@@ -35,6 +35,7 @@ from .pictures import (
     noise,
     opened,
     quarters,
+    seen,
     turned,
 )
 
@@ -192,7 +193,7 @@ def test_transparent_pixels_do_not_bleed_into_their_neighbours() -> None:
 
 
 def test_an_alpha_channel_that_hides_nothing_is_dropped() -> None:
-    assert opened(made(encoded(quarters(mode="RGBA")))).mode == "RGB"
+    assert seen(made(encoded(quarters(mode="RGBA")))).mode == "RGB"
 
 
 def test_grey_stays_grey() -> None:
@@ -202,7 +203,7 @@ def test_grey_stays_grey() -> None:
 
 def test_sixteen_bits_become_eight() -> None:
     image = Image.fromarray(np.full((8, 8), 0x8080, dtype=np.uint16))
-    result = opened(made(encoded(image)))
+    result = opened(made(encoded(image), {"resize": {"width": 6}}))
     assert result.mode == "L"
     assert result.getpixel((4, 4)) == 0x80
 
@@ -235,11 +236,68 @@ def test_metadata_does_not_survive() -> None:
         assert not opened(made(source, {}, output)).getexif()
 
 
+def moving(name: str) -> bytes:
+    """Return three frames: four colours, black, and four colours mirrored."""
+    mirrored = quarters().transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    frames = [Image.new("RGB", (80, 40)), mirrored]
+    options = {"lossless": True} if name == "webp" else {}
+    return encoded(
+        quarters(), name, save_all=True, append_images=frames, duration=[70, 200, 40], **options
+    )
+
+
+def frames_of(variant: Variant) -> list[Image.Image]:
+    image = opened(variant)
+    return [frame.convert("RGB") for frame in ImageSequence.Iterator(image)]
+
+
 @pytest.mark.parametrize("name", ["gif", "webp", "png"])
-def test_an_animation_is_never_flattened(name: str) -> None:
-    source = encoded(quarters(), name, save_all=True, append_images=[Image.new("RGB", (80, 40))])
+@pytest.mark.parametrize("output", [formats.JPEG, formats.PNG, formats.AVIF], ids=lambda f: f.name)
+def test_an_animation_is_never_flattened(name: str, output: Format) -> None:
     with pytest.raises(AnimatedImageError):
-        made(source, {"resize": {"width": 40}})
+        made(moving(name), {"resize": {"width": 40}}, output)
+
+
+@pytest.mark.parametrize("name", ["gif", "webp", "png"])
+@pytest.mark.parametrize("output", [formats.GIF, formats.WEBP], ids=lambda f: f.name)
+def test_an_animation_stays_one(name: str, output: Format) -> None:
+    variant = made(moving(name), {"resize": {"width": 40}}, output)
+    assert (variant.width, variant.height) == (40, 20)
+    first, second, third = frames_of(variant)
+    assert all(map(is_near, corners(first), [RED, GREEN, BLUE, WHITE], [30] * 4))
+    assert all(is_near(pixel, (0, 0, 0), 30) for pixel in corners(second))
+    assert all(map(is_near, corners(third), [GREEN, RED, WHITE, BLUE], [30] * 4))
+    told = opened(variant)
+    durations = []
+    for frame in ImageSequence.Iterator(told):
+        frame.load()  # Pillow tells a WebP's time only then
+        durations.append(frame.info["duration"])
+    assert durations == [70, 200, 40]
+
+
+@pytest.mark.parametrize("name", ["gif", "webp", "png"])
+@pytest.mark.parametrize("output", [formats.JPEG, formats.WEBP], ids=lambda f: f.name)
+def test_only_who_asks_for_a_still_picture_gets_the_first_frame(name: str, output: Format) -> None:
+    document = {"output": {"animated": False}, "resize": {"width": 40}}
+    result = opened(made(moving(name), document, output))
+    assert getattr(result, "n_frames", 1) == 1
+    assert all(map(is_near, corners(result), [RED, GREEN, BLUE, WHITE], [30] * 4))
+
+
+def test_every_operation_is_done_to_every_frame() -> None:
+    document = {
+        "resize": {"mode": "fit", "width": 30, "height": 30, "gravity": "smart"},
+        "rotate": {"angle": 90},
+        "auto": {"enhance": True},
+        "border": {"size": 2, "color": "lime"},
+        "filter": {"grayscale": True},
+    }
+    variant = made(moving("webp"), document)
+    assert (variant.width, variant.height) == (34, 34)
+    for frame in frames_of(variant):
+        assert is_near(frame.getpixel((0, 17)), (0, 255, 0), 30)
+        red, green, blue = frame.getpixel((12, 12))
+        assert max(red, green, blue) - min(red, green, blue) < 20
 
 
 @pytest.mark.parametrize(
@@ -343,7 +401,7 @@ def test_the_metadata_of_source_and_result_are_told() -> None:
     assert told.output.quality == 80
     assert (told.output.width, told.output.height) == (40, 20)
     assert told.output.sha1 == hashlib.sha1(variant.content).hexdigest()
-    png = made(encoded(quarters()), {}, formats.PNG).metadata.output
+    png = made(encoded(noise(40, 40)), {}, formats.PNG).metadata.output
     assert (png.colorspace, png.depth, png.quality) == ("sRGB", 24, None)
     assert png.sampling is None
 

@@ -1,0 +1,87 @@
+"""Rendering SVG, where the limits allow it at all.
+
+librsvg gets bytes without an address, so nothing that a drawing names is relative to anything: no
+file is read and no connection opened, and it runs no script. It would follow `data:` addresses, in
+which a few kilobytes can hold a picture of gigabytes: drawings with pictures inside are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from optidash_integrations import formats
+from optidash_integrations.engine import vips
+from optidash_integrations.errors import ImageTooLargeError, UnsupportedImageError
+from optidash_integrations.limits import MIB
+from optidash_integrations.probes import Probe, checked
+
+if TYPE_CHECKING:
+    import pyvips
+
+    from optidash_integrations.limits import Limits
+
+MOST_BYTES = 8 * MIB
+"""Longer ones are refused: parsed, XML takes many times its length."""
+
+# Elements that show a picture. Entities that spell something by number, and encodings other than
+# these, could hide one.
+PICTURE = re.compile(rb"<\s*(?:[^\s<>/:\"']+:)?(?:fe)?image\b", re.IGNORECASE)
+HIDING = re.compile(rb"<!ENTITY[^>]*[&%]", re.IGNORECASE)
+ENCODING = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']([^\"']*)", re.IGNORECASE)
+ENCODINGS = (b"utf-8", b"us-ascii", b"iso-8859-1", b"iso-8859-15", b"windows-1252")
+
+# The first tag, and the lengths in it. Numbers past what libvips counts in make it complain on
+# the standard error stream, then render one pixel.
+ROOT = re.compile(rb"<(?:\w+:)?svg\b[^>]*>", re.IGNORECASE)
+LENGTHS = re.compile(rb"\b(?:width|height|viewBox)\s*=\s*[\"']([^\"']*)")
+NUMBER = re.compile(rb"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?")
+LONGEST = 1_000_000
+
+
+def probe(data: bytes, limits: Limits) -> Probe:
+    """Return what a drawing's first tag tells, as `engine.probe.probe` does; raise as it does."""
+    image = opened(data, limits)
+    found = Probe(formats.SVG, image.width, image.height, alpha=True, bytes=len(data))
+    return checked(found, limits)
+
+
+def rendered(data: bytes, limits: Limits, scale: float = 1.0) -> pyvips.Image:
+    """Return a drawing in sRGB with alpha, in its own size times `scale`, not yet in memory.
+
+    Raises ImageTooLargeError where that is more pixels than allowed, UnsupportedImageError where
+    drawings are not, and BrokenImageError for damage; libvips' errors come when pixels are read.
+    """
+    image = opened(data, limits, scale)
+    checked(Probe(formats.SVG, image.width, image.height), limits)
+    return image
+
+
+def opened(data: bytes, limits: Limits, scale: float = 1.0) -> pyvips.Image:
+    if not limits.svg:
+        raise UnsupportedImageError("SVG is not rendered here")
+    if len(data) > MOST_BYTES:
+        raise ImageTooLargeError(f"this SVG has more than {MOST_BYTES} bytes")
+    if not is_plain(data):
+        raise UnsupportedImageError("SVG with pictures inside is not rendered")
+    if longest(data) * scale > LONGEST:
+        raise ImageTooLargeError(f"this SVG is more than {LONGEST} pixels long")
+    vips.pyvips.operation_block_set("VipsForeignLoadSvg", False)
+    with vips.reading("SVG"):
+        return vips.pyvips.Image.svgload_buffer(data, scale=scale, access="sequential")
+
+
+def is_plain(data: bytes) -> bool:
+    """Say whether a drawing shows no pictures, and hides none."""
+    encoding = ENCODING.search(data)
+    if encoding and encoding[1].strip().lower() not in ENCODINGS:
+        return False
+    return not (PICTURE.search(data) or HIDING.search(data))
+
+
+def longest(data: bytes) -> float:
+    """Return the largest number among the lengths of the first tag."""
+    root = ROOT.search(data)
+    lengths = LENGTHS.findall(root[0]) if root else []
+    numbers = (float(number) for length in lengths for number in NUMBER.findall(length))
+    return max(numbers, default=0.0)

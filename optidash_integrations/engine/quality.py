@@ -1,0 +1,212 @@
+"""Which encoder setting gives a picture the quality that `optimize` asks for.
+
+`low`, `medium` and `high` aim at 85, 75 and 65 points of SSIMULACRA2. Finding the setting by trial
+takes many encodes; here it is predicted from how well samples of the picture compress as JPEG.
+That suits photographs. Text, charts and drawings behave too differently for that: where a picture
+is large enough to leave the time, the prediction is put right by measuring a sample of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from optidash_integrations import formats
+from optidash_integrations.engine import learned, vips
+from optidash_integrations.engine.ssimulacra import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pyvips
+
+    from optidash_integrations.engine.encode import Recipe
+
+    Write = Callable[[pyvips.Image, Recipe], bytes]
+
+TARGETS = {"low": 85, "medium": 75, "high": 65}
+"""Points of SSIMULACRA2 at the size of the result."""
+
+MEASURED_FROM = 500_000
+"""Pixels from which samples of graphics are measured."""
+
+# Pixels of the samples that are compressed, the rows of their strips, and what a JPEG's header
+# takes of the sizes.
+PROBED, STRIP, HEADER = 65_000, 16, 600
+# Pixels of the samples of graphics: as many for a measure, a share of the picture without one; and
+# the side of their tiles.
+SAMPLED, SHARE, TILE, GRID = 130_000, 6, 64, 16
+
+# A score this near counts as the target; a measure moves a setting by no more than this.
+CLOSE, FARTHEST = 1.0, 20
+LOWEST, HIGHEST = 8, 98
+
+
+class Kind(NamedTuple):
+    """What a picture is, as far as encoders go."""
+
+    graphic: bool
+    features: tuple[float, ...]
+
+
+def kind_of(image: pyvips.Image) -> Kind:
+    """Say how a picture compresses, and whether that is as drawings, charts and text do."""
+    features = spread(sizes(strips(image)))
+    return Kind(dot(learned.GRAPHIC, features) > 0, features)
+
+
+def settle(image: pyvips.Image, recipe: Recipe, write: Write) -> Recipe:
+    """Return the recipe with the setting that its `compression` asks for.
+
+    `write` encodes a picture by a recipe. A graphic may come back as lossless, where that is
+    smaller. Takes JPEG, WebP and AVIF; recipes of another format come back as they are.
+    """
+    if recipe.format not in (formats.JPEG, formats.WEBP, formats.AVIF):
+        return recipe
+    kind = kind_of(image)
+    recipe = replace(recipe, graphic=kind.graphic)
+    first = replace(recipe, quality=predicted(recipe, kind))
+    if not kind.graphic:
+        return first
+    if image.get_page_height() < image.height:
+        return on_the_safe_side(first)
+    return settled_graphic(image, first, write)
+
+
+def predicted(recipe: Recipe, kind: Kind) -> int:
+    """Return the setting for a recipe's target that a picture's features point to."""
+    table = learned.GRAPHICS if kind.graphic else learned.PHOTOS
+    return bounded(dot(table[encoder(recipe)][TARGETS[recipe.compression]], kind.features))
+
+
+def on_the_safe_side(recipe: Recipe) -> Recipe:
+    """Return a graphic's recipe with a margin, as what is not measured may be far off."""
+    margin = learned.MARGINS[encoder(recipe)][TARGETS[recipe.compression]]
+    return replace(recipe, quality=bounded((recipe.quality or 0) + margin))
+
+
+def encoder(recipe: Recipe) -> str:
+    """Return the name that an encoder has in the tables."""
+    if recipe.format is formats.JPEG:
+        return "jpeg-patient" if recipe.patient or recipe.graphic else "jpeg"
+    if recipe.format is formats.WEBP:
+        return "webp-graphic" if recipe.graphic else "webp"
+    return "avif"
+
+
+def settled_graphic(image: pyvips.Image, recipe: Recipe, write: Write) -> Recipe:
+    pixels = image.width * image.height
+    if pixels >= MEASURED_FROM:
+        sample = tiles(image, SAMPLED)
+        content = write(sample, recipe)
+        settled = corrected(recipe, sample, content)
+    else:
+        settled = on_the_safe_side(recipe)
+        sample = tiles(image, pixels // SHARE)
+        content = write(sample, settled) if recipe.format is formats.WEBP else b""
+    if recipe.format is formats.WEBP and is_smaller_exact(sample, content):
+        return replace(recipe, lossless=True, quality=None)
+    return settled
+
+
+def corrected(recipe: Recipe, sample: pyvips.Image, content: bytes) -> Recipe:
+    """Return a recipe with its setting put right by how near `content` comes to the sample.
+
+    The setting moves by the slope that is usual between settings and scores.
+    """
+    measure = metric()
+    score = measure.score(measure.scales(opaque(sample)), opaque(opened(content)))
+    missing = TARGETS[recipe.compression] - score
+    if abs(missing) <= CLOSE:
+        return recipe
+    move = missing / learned.SLOPES[encoder(recipe)]
+    move = min(max(move, -FARTHEST), FARTHEST)
+    return replace(recipe, quality=bounded((recipe.quality or 0) + move))
+
+
+def is_smaller_exact(sample: pyvips.Image, content: bytes) -> bool:
+    """Say whether a sample is smaller as lossless WebP, at an effort that tells, than `content`."""
+    return len(sample.webpsave_buffer(lossless=True, effort=1, keep=0)) <= len(content)
+
+
+def bounded(setting: float) -> int:
+    return round(min(max(setting, LOWEST), HIGHEST))
+
+
+@cache
+def metric() -> Metric:
+    return Metric()
+
+
+def opened(content: bytes) -> pyvips.Image:
+    return vips.pyvips.Image.new_from_buffer(content, "").copy_memory()
+
+
+def opaque(image: pyvips.Image) -> pyvips.Image:
+    """Return a picture in three colours, on white."""
+    if image.hasalpha():
+        image = image.flatten(background=[255.0])
+    return (image if image.bands == 3 else image.colourspace("srgb")).copy_memory()
+
+
+def is_good_enough(image: pyvips.Image, content: bytes, compression: str) -> bool:
+    """Say whether what was written reaches a target, as far as samples tell."""
+    original = metric().scales(opaque(tiles(image, SAMPLED)))
+    score = metric().score(original, opaque(tiles(opened(content), SAMPLED)))
+    return score >= TARGETS[compression] - CLOSE
+
+
+# --- Samples
+
+
+def strips(image: pyvips.Image) -> pyvips.Image:
+    """Return whole rows from all over a picture, `PROBED` pixels of it, on white."""
+    count = max(1, round(PROBED / (image.width * STRIP)))
+    if count * STRIP < image.height:
+        rows = (image.height - STRIP) // 8
+        tops = [8 * int((number + 0.5) / count * rows) for number in range(count)]
+        parts = [image.crop(0, top, image.width, STRIP) for top in tops]
+        image = vips.pyvips.Image.arrayjoin(parts, across=1)
+    return opaque(image)
+
+
+def sizes(sample: pyvips.Image) -> tuple[float, ...]:
+    """Return how many bytes a pixel takes as JPEG: fine, coarse, and coarse at half the size."""
+    half = sample.shrink(2, 2) if min(sample.width, sample.height) >= STRIP else sample
+    return tuple(size(part, quality) for part, quality in ((sample, 50), (sample, 95), (half, 50)))
+
+
+def size(sample: pyvips.Image, quality: int) -> float:
+    taken = len(sample.jpegsave_buffer(Q=quality, keep=0, subsample_mode="on")) - HEADER
+    return math.log(max(taken, 20) / (sample.width * sample.height))
+
+
+def spread(values: Sequence[float]) -> tuple[float, ...]:
+    """Return 1, the values, and the products of any two of them."""
+    products = [one * two for at, one in enumerate(values) for two in values[at:]]
+    return (1.0, *values, *products)
+
+
+def dot(weights: Sequence[float], values: Sequence[float]) -> float:
+    return sum(weight * value for weight, value in zip(weights, values, strict=True))
+
+
+def tiles(image: pyvips.Image, pixels: int) -> pyvips.Image:
+    """Return squares from all over a picture, about so many pixels of it."""
+    width, height = image.width, image.height
+    count = max(1, pixels // TILE**2)
+    if width * height <= pixels * 1.3 or min(width, height) < TILE:
+        return image
+    across = min(max(1, round(math.sqrt(count * width / height))), width // TILE)
+    down = min(max(1, count // across), height // TILE)
+    lefts = [position(width, number, across) for number in range(across)]
+    tops = [position(height, number, down) for number in range(down)]
+    squares = [image.crop(left, top, TILE, TILE) for top in tops for left in lefts]
+    return vips.pyvips.Image.arrayjoin(squares, across=across).copy_memory()
+
+
+def position(length: int, number: int, count: int) -> int:
+    """Return where a tile begins, on the grid of the encoders' blocks."""
+    return GRID * int((length - TILE) / GRID * (number + 0.5) / count)
