@@ -24,7 +24,7 @@ PROGRAMS := chromium nginx:nginx-light redis-server varnishd:varnish wrk \
 	pg_createcluster:postgresql
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types types42 tests tests42 soak bench clean programs
+.PHONY: help pictures demo test lint types types42 tests tests42 soak bench clean programs
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   benchmarks, as ratios"
 	@echo "make soak    ten minutes of load on small caches, and 200 killed writers"
+	@echo "make pictures docs/operations.md with its example pictures"
 	@echo "make clean   removes what the others made"
 
 # The demo needs less than the tests do, so each has a stamp of its own.
@@ -86,6 +87,9 @@ soak: $(VENV)/.dev
 
 bench: $(VENV)/.dev programs
 	@$(BIN)/python -m benchmarks
+
+pictures: $(VENV)/.demo
+	@$(BIN)/python -m $(SITES).operations --pictures
 
 clean:
 	@rm -rf $(VENV) $(VENV42) build dist htmlcov .coverage .coverage.* $(SITES)/var

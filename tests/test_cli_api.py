@@ -132,7 +132,7 @@ def test_results_are_told_of_in_the_order_of_the_originals(server):
         put(f"in/{name}", encoded(noise(20 + number, 16), "jpeg", quality=98))
     put("in/05.jpg", b"no image")
     server.fail(retry_after(0))  # the first one comes late
-    done = optimize("in", "--output", "out", "--jobs", 8)
+    done = optimize("in", "--output", "out", "--jobs", 8, "--keep-going")
     assert re.findall(r"^in/(\S+):", done.stdout, re.M) == names[:5] + names[6:]
     assert done.stderr.startswith("in/05.jpg: these bytes are no image")
     assert (done.exit_code, len(tree("out")), uploads(server)) == (1, 29, 30)
@@ -142,7 +142,7 @@ def test_a_rate_limit_is_waited_for_and_opens_no_circuit(server):
     for name in "abcdefgh":
         put(f"in/{name}.jpg")
     server.fail(*[retry_after(0)] * 7)
-    done = optimize("in", "--output", "out", "--jobs", 1)
+    done = optimize("in", "--output", "out", "--jobs", 1, "--keep-going")
     assert (done.exit_code, len(tree("out"))) == (1, 7)  # one file met four of them, its last try
     assert "1 failed" in done.stdout
     assert not Path("cache", FILE).exists()
@@ -153,10 +153,34 @@ def test_many_failures_in_a_row_do_not_stop_the_others(server, monkeypatch):
     for name in "abcdefgh":
         put(f"in/{name}.jpg")
     server.fail(*[status(500)] * 7)
-    done = optimize("in", "--output", "out", "--jobs", 1)
+    done = optimize("in", "--output", "out", "--jobs", 1, "--keep-going")
     assert (done.exit_code, tree("out")) == (1, ["h.jpg"])
     assert "1 optimised, 7 failed in" in done.stdout
     assert "in/a.jpg: Something went wrong" in done.stderr
+
+
+def test_without_keep_going_no_call_is_made_after_a_failure(server):
+    for name in "abcdef":
+        put(f"in/{name}.jpg")
+    server.fail(None, status(422, "resize is wrong"))
+    done = optimize("in", "--output", "out", "--jobs", 1)
+    assert (done.exit_code, uploads(server) <= 3) == (1, True)  # one may be under way by then
+    assert re.search(r"1 failed, [34] not begun in", done.stdout)
+    assert done.stderr.startswith("in/b.jpg: resize is wrong\nStopped after the first failure")
+
+
+def test_a_document_of_operations_goes_to_the_api(server):
+    put("in/a.jpg")
+    put("look.json", b'{"filter": {"sepia": true}, "output": {"format": "png"}}')
+    done = optimize("in", "--output", "out", "--operations", "look.json", "--width", 32)
+    assert (done.exit_code, tree("out")) == (0, ["a.png"])
+    assert document(server) == {
+        "resize": {"width": 32, "upscale": False},
+        "optimize": {"compression": "medium"},
+        "filter": {"sepia": True},
+        "output": {"format": "png"},
+        "response": {"mode": "binary"},
+    }
 
 
 @pytest.mark.parametrize("code", [401, 402])
@@ -164,7 +188,7 @@ def test_after_a_refusal_that_holds_for_all_no_other_call_is_made(server, code):
     for name in "abcdef":
         put(f"in/{name}.jpg")
     server.always = status(code)
-    done = optimize("in", "--output", "out", "--jobs", 2)
+    done = optimize("in", "--output", "out", "--jobs", 2, "--keep-going")
     assert (done.exit_code, tree("out")) == (1, [])
     assert done.stderr.count("\n") == 6
     assert uploads(server) <= 2
@@ -185,7 +209,7 @@ def test_the_budget_is_kept_to_and_counted_for_the_site(server, monkeypatch):
     spend(server, 3)
     for name in "abcd":
         put(f"in/{name}.jpg")
-    done = optimize("in", "--output", "out", "--jobs", 1)
+    done = optimize("in", "--output", "out", "--jobs", 1, "--keep-going")
     assert (done.exit_code, tree("out")) == (1, ["a.jpg", "b.jpg"])
     assert "in/c.jpg: the monthly_budget of 5 API calls is used up" in done.stderr
     assert (server.calls, used(server)) == (2, 5)
@@ -227,7 +251,7 @@ def test_an_output_that_can_not_be_written_fails_its_file_alone(server):
     put("in/sub/a.jpg")
     put("in/z.jpg")
     put("out/sub", b"a file where a folder should be")
-    done = optimize("in", "--output", "out")
+    done = optimize("in", "--output", "out", "--keep-going")
     assert (done.exit_code, tree("out")) == (1, ["sub", "z.jpg"])
     assert re.match(r"in/sub/a\.jpg: .*: out/sub/a\.jpg\n$", done.stderr)
 
@@ -279,7 +303,7 @@ def test_a_format_that_the_api_refuses_once_is_not_asked_for_again(server):
     for name in "abcdefghij":
         put(f"in/{name}.jpg")
     server.always = status(422, "output.format must be one of jpg, png, gif, webp")
-    done = optimize("in", "--output", "out", "--format", "avif", "--jobs", 1)
+    done = optimize("in", "--output", "out", "--format", "avif", "--jobs", 1, "-k")
     assert (done.exit_code, uploads(server) < 5) == (1, True)
     assert "in/j.jpg: --format takes one of gif, jpg, png, webp" in done.stderr
 
@@ -342,6 +366,14 @@ def test_a_dry_run_counts_the_calls_and_makes_none(server):
         "Account: 20000 calls left, enough",
     ]
     assert not Path("cache").exists()
+
+
+def test_a_dry_run_as_json_tells_of_calls_on_stderr(server):
+    put("in/a.jpg")
+    done = optimize("in", "--output", "out", "--dry-run", "--json")
+    assert json.loads(done.stdout)["counts"]["optimised"] == 1
+    assert "API calls: 1," in done.stderr
+    assert "Account: 20000 calls left, enough" in done.stderr
 
 
 def test_a_dry_run_says_what_a_budget_lacks(server, monkeypatch):

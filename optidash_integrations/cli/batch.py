@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -12,14 +13,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from optidash_integrations.cli.files import Original, printable
 from optidash_integrations.cli.targets import StoppedError, Targets, Writer
+from optidash_integrations.engine.plan import Plan
 from optidash_integrations.errors import AnimatedImageError, OptidashError
-from optidash_integrations.formats import JPEG, Format
+from optidash_integrations.formats import GIF, ICO, JPEG, PNG, SVG, WEBP, Format
 from optidash_integrations.limits import Limits
 from optidash_integrations.negotiation import base_format
 from optidash_integrations.operations import Operations
 from optidash_integrations.pool import Pool
-from optidash_integrations.processors import Processor
-from optidash_integrations.variants import Variant
+from optidash_integrations.processors import ApiProcessor, Processor
+from optidash_integrations.variants import Metadata, Variant
 
 if TYPE_CHECKING:
     from optidash_integrations.probes import Probe
@@ -28,6 +30,19 @@ T = TypeVar("T")
 
 
 ANIMATED = "it is animated"
+NOT_SMALLER = "it would not be smaller"
+
+MOVING = (WEBP, GIF)
+"""Formats in which an animation stays one."""
+
+PLAYED = (*MOVING, PNG)
+"""Formats whose frames are read; of an AVIF it is the first one alone."""
+
+DRAWN = (ICO, SVG)
+"""What becomes a PNG where each image keeps its format, with transparent pixels or without."""
+
+PLAIN = frozenset({"crop", "resize", "scale", "detect", "optimize", "output"})
+"""Operations that a plan tells all about, or that leave the picture as it is."""
 
 
 class Outcome(Enum):
@@ -37,11 +52,15 @@ class Outcome(Enum):
     KEPT = "kept"
     SKIPPED = "skipped"
     FAILED = "failed"
+    LEFT = "not begun"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of an original: sizes in bytes, formats, and in words why it was no better."""
+    """What became of an original: sizes in bytes, formats, and in words why it was no better.
+
+    `target` is where the result lies, `metadata` what the processor told of it.
+    """
 
     original: Original
     outcome: Outcome
@@ -50,6 +69,8 @@ class Result:
     source_format: Format | None = None
     format: Format | None = None
     why: str = ""
+    target: Path | None = None
+    metadata: Metadata | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +84,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """What to do to every image, `output` being None where each keeps its format."""
+    """What to do to every image, `output` being None where each keeps its format.
+
+    Without `keep_going` no other image is begun after one has failed.
+    """
 
     processor: Processor
     operations: Operations
     output: Format | None
     limits: Limits
     overwrite: bool
+    keep_going: bool = True
 
     def expected(self, original: Original) -> Format:
         """Return the format that an original's result will have, as far as its head tells."""
@@ -78,7 +103,40 @@ class Work:
     def format_of(self, own: Format, *, alpha: bool) -> Format:
         if self.output:
             return self.output
-        return own if own.name in self.processor.formats else base_format(own, alpha=alpha)
+        if own.name in self.processor.formats:
+            return own
+        return PNG if own in DRAWN else base_format(own, alpha=alpha)
+
+    def leaves_alone(self, probe: Probe, output: Format) -> bool:
+        """Say whether an animation is kept: nobody has asked for its first frame alone."""
+        if not probe.is_animated:
+            return False
+        if isinstance(self.processor, ApiProcessor):
+            return True
+        return not (self.is_still or (output in MOVING and probe.format in PLAYED))
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the first frame of an animation is asked for."""
+        asked = self.operations.output
+        return asked is not None and asked.animated is False
+
+    def shows_the_same(self, probe: Probe) -> bool:
+        """Say whether a result shows what its original does."""
+        if probe.is_animated and self.is_still:
+            return False
+        size = (probe.upright_width, probe.upright_height)
+        plan = Plan.of(self.operations, *size, self.limits)
+        return plan.keeps_pixels and self.operations.canonical().keys() <= PLAIN
+
+    def is_worth_having(self, variant: Variant, probe: Probe, output: Format) -> bool:
+        """Say whether a result is to be had in the place of its original."""
+        size = (probe.upright_width, probe.upright_height)
+        if (variant.width, variant.height) != size or len(variant.content) < probe.bytes:
+            return True
+        if output is not probe.format and not probe.is_animated:
+            return True
+        return not self.shows_the_same(probe)
 
 
 class Batch:
@@ -88,6 +146,7 @@ class Batch:
         self.work = work
         self.targets = targets
         self.writer = writer
+        self.halted = threading.Event()
 
     def run(
         self, originals: Sequence[Original], jobs: int, done: Callable[[Result], None]
@@ -117,7 +176,17 @@ class Batch:
         return self.guarded(original, lambda: self.optimised(original))
 
     def guarded(self, original: Original, work: Callable[[], T]) -> T | Result:
-        """Return what work on an original gives; what goes wrong with it is its own affair."""
+        """Return what work on an original gives; what goes wrong with it is its own affair.
+
+        Without `keep_going` it is the last one that is begun.
+        """
+        found = self.attempted(original, work)
+        is_failed = isinstance(found, Result) and found.outcome is Outcome.FAILED
+        if is_failed and not self.work.keep_going:
+            self.halted.set()
+        return found
+
+    def attempted(self, original: Original, work: Callable[[], T]) -> T | Result:
         try:
             return work()
         except (OptidashError, OSError) as error:
@@ -132,6 +201,8 @@ class Batch:
         if isinstance(job, Result):
             return job
         work = self.work
+        if work.leaves_alone(job.probe, job.output):
+            return self.kept(original, job.probe, ANIMATED)
         try:
             variant = work.processor.process(
                 original.path, work.operations, job.output, work.limits
@@ -145,12 +216,14 @@ class Batch:
 
         Raises as `Processor.probe` does.
         """
+        if self.halted.is_set():
+            return Result(original, Outcome.LEFT)
         work, target = self.work, self.targets.of(original)
         if self.is_there(original, target):
             return skipped(original, target)
         probe = work.processor.probe(original.path, work.limits)
         job = Job(original, probe, work.format_of(probe.format, alpha=probe.alpha))
-        if not probe.is_animated:
+        if not work.leaves_alone(probe, job.output):
             target = self.targets.of(original, job.output)
             if self.is_there(original, target):
                 return skipped(original, target)
@@ -159,19 +232,26 @@ class Batch:
     def made(self, job: Job, variant: Variant) -> Result:
         """Put a result in its place, or the original's own bytes where that is no worse."""
         original, probe, output = job.original, job.probe, job.output
-        if output is probe.format and not is_better(variant, probe):
-            return self.kept(original, probe, "it would not be smaller")
+        if not self.work.is_worth_having(variant, probe, output):
+            return self.kept(original, probe, NOT_SMALLER, variant.metadata)
         made = Result(
-            original, Outcome.OPTIMISED, probe.bytes, len(variant.content), probe.format, output
+            original,
+            Outcome.OPTIMISED,
+            probe.bytes,
+            len(variant.content),
+            probe.format,
+            output,
+            metadata=variant.metadata,
         )
         return self.written(made, variant.content)
 
-    def kept(self, original: Original, probe: Probe, why: str) -> Result:
+    def kept(
+        self, original: Original, probe: Probe, why: str, metadata: Metadata | None = None
+    ) -> Result:
         """Put the original's own bytes where a result would go."""
         size, own = probe.bytes, probe.format
-        return self.written(
-            Result(original, Outcome.KEPT, size, size, own, own, why), original.path
-        )
+        kept = Result(original, Outcome.KEPT, size, size, own, own, why, metadata=metadata)
+        return self.written(kept, original.path)
 
     def written(self, made: Result, content: bytes | Path) -> Result:
         target = self.targets.of(made.original, made.format)
@@ -179,7 +259,7 @@ class Batch:
             return skipped(made.original, target)
         if made.outcome is Outcome.OPTIMISED or not self.targets.replaces(made.original, target):
             self.writer.write(target, content)
-        return made
+        return replace(made, target=target)
 
     def is_there(self, original: Original, target: Path) -> bool:
         """Say whether a target holds something that is not to be overwritten."""
@@ -193,13 +273,8 @@ def failed(original: Original, why: str) -> Result:
 
 
 def skipped(original: Original, target: Path) -> Result:
-    return Result(original, Outcome.SKIPPED, why=f"{printable(target)} is already there")
-
-
-def is_better(variant: Variant, probe: Probe) -> bool:
-    """Say whether a result in the source's format is worth having in its place."""
-    size = (probe.upright_width, probe.upright_height)
-    return (variant.width, variant.height) != size or len(variant.content) < probe.bytes
+    why = f"{printable(target)} is already there"
+    return Result(original, Outcome.SKIPPED, why=why, target=target)
 
 
 def sentence(error: Exception, original: Original) -> str:

@@ -17,17 +17,24 @@ from optidash_integrations.cli.cache import cache
 from optidash_integrations.cli.files import printable, search
 from optidash_integrations.cli.places import here
 from optidash_integrations.cli.tasks import (
+    PRESETS,
     MistakeError,
     Task,
+    from_file,
+    limits_from,
+    operations,
     perform,
+    preset,
     processor_for,
     rehearse,
     way_of,
     work_for,
 )
 from optidash_integrations.errors import ApiError, OptidashError, SettingsError
+from optidash_integrations.limits import Limits
+from optidash_integrations.operations import Operations
 
-FORMATS = ("auto", "jpg", "png", "webp", "avif", "gif")
+FORMATS = ("auto", "jpg", "png", "webp", "avif", "gif", "jp2")
 COMPRESSIONS = ("lossless", "low", "medium", "high")
 
 
@@ -77,16 +84,30 @@ def optidash() -> None:
     "--format",
     "format_name",
     type=click.Choice(FORMATS),
-    default="auto",
-    show_default=True,
-    help="Format of the results; auto keeps each file's own.",
+    help="Format of the results; auto keeps each file's own, or what stands for it on the web.  "
+    "[default: that of the operations, else auto]",
+)
+@click.option(
+    "--operations",
+    "document",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="What to do, as the API's JSON document; - is stdin.",
+)
+@click.option("--preset", "preset_name", metavar="NAME", help="What to do, by its name in FILE.")
+@click.option(
+    "--presets",
+    "preset_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"Where presets are kept, TOML or JSON.  [default: {PRESETS}]",
 )
 @click.option("--width", type=int, metavar="N", help="Longest width, in pixels.")
 @click.option("--height", type=int, metavar="N", help="Longest height, in pixels.")
 @click.option(
     "--compression",
     type=click.Choice(COMPRESSIONS),
-    help="How hard to compress.  [default: medium]",
+    help="How hard to compress.  [default: that of the operations, else medium]",
 )
 @click.option("--quality", type=int, metavar="N", help="The encoder's quality, 1 to 100.")
 @click.option(
@@ -102,34 +123,54 @@ def optidash() -> None:
     metavar="SECONDS",
     help=f"With the API: the pause between two calls, 0 for none.  [default: {DELAY}]",
 )
+@click.option("--keep-going", "-k", is_flag=True, help="Go on with the others after a failure.")
 @click.option(
     "--dry-run", is_flag=True, help="Only say what would be done; send and write nothing."
 )
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end.")
 def optimize(
     paths: tuple[Path, ...],
     output: Path | None,
     in_place: bool,
     overwrite: bool,
-    format_name: str,
+    format_name: str | None,
+    document: Path | None,
+    preset_name: str | None,
+    preset_file: Path | None,
     width: int | None,
     height: int | None,
     compression: str | None,
     quality: int | None,
     jobs: int | None,
     delay: float | None,
+    keep_going: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Optimise images: files, and all images in folders.
 
-    Images keep their size where no width or height is given, unless OPTIDASH_MAX_WIDTH or
-    OPTIDASH_MAX_HEIGHT is set. Results have no metadata. Where one would not be smaller in the same
-    format and size, and for an animated image, it is a copy of the original, metadata included.
-    With --in-place, a result of another format lies beside its original, which stays.
+    What is to be done comes from a preset, from --operations, and from options such as --width;
+    where two of them give the same parameter, the later one of these wins. A preset is a table
+    presets.NAME in optidash.toml, in the words of the API's document:
+
+    \b
+        [presets.card.resize]
+        mode = "fit"
+        width = 640
+        height = 400
+
+    Images keep their size where nothing asks for another, unless OPTIDASH_MAX_WIDTH or
+    OPTIDASH_MAX_HEIGHT is set. Results have no metadata. One that shows the same as its original in
+    the same format is a copy of that where it would not be smaller, metadata included. Animations
+    stay animated in GIF and WebP; another format, asked for by name, gets the first frame, and with
+    auto, or through the API, an animation is copied as it is. With --in-place, a result of another
+    format lies beside its original, which stays.
 
     With OPTIDASH_API_KEY or OPTIDASH_API_URL the API does the work. Where its rate limit is reached
     the command waits.
 
-    Exits with 1 if any file failed, or with --dry-run if the calls are more than are left.
+    After a file that failed no other is begun, unless --keep-going is given. Exits with 1 if any
+    file failed, or with --dry-run if the calls are more than are left; with 2 for wrong options.
     """
     if bool(output) is in_place:
         raise MistakeError(
@@ -137,24 +178,45 @@ def optimize(
             if output
             else "say where results go: --output DIR, or --in-place to replace the originals"
         )
+    if preset_file and not preset_name:
+        raise MistakeError("--presets needs --preset NAME, which says which one")
     chosen = settings.read({})
-    upscale = False if width or height else None  # left to itself the API enlarges
-    asked: dict[str, dict[str, object]] = {
-        "resize": {"width": width, "height": height, "upscale": upscale},
-        "optimize": {"compression": compression or chosen.compression},
-        "output": {"quality": quality},
-    }
+    limits = limits_from(chosen)
+    asked = operations({"optimize": {"compression": chosen.compression}}, limits)
+    if preset_name:
+        asked |= preset(preset_name, preset_file, limits)
+    if document:
+        asked |= from_file(document, limits)
+    asked |= given(width, height, compression, quality, limits)
     with processor_for(chosen) as processor:
         way = way_of(processor, chosen, delay)
-        work = work_for(processor, chosen, asked, format_name, overwrite=overwrite)
+        work = work_for(
+            processor, chosen, asked, format_name, overwrite=overwrite, keep_going=keep_going
+        )
         found = search(paths, processor.reads, output)
         if not (found.originals or found.unreadable):
             names = ", ".join(map(printable, paths))
             click.echo(f"No images that are read here in {names}.", err=True)
-        task = Task(work, chosen, found, output, jobs or chosen.threads)
+        task = Task(work, chosen, found, output, jobs or chosen.threads, as_json)
         is_well = rehearse(task, way) if dry_run else perform(task, way)
     if found.unreadable or not is_well:
         raise click.exceptions.Exit(cli.FAILED)
+
+
+def given(
+    width: int | None,
+    height: int | None,
+    compression: str | None,
+    quality: int | None,
+    limits: Limits,
+) -> Operations:
+    """Return what the options of these names ask for."""
+    asked: dict[str, dict[str, object]] = {
+        "resize": {"width": width, "height": height},
+        "optimize": {"compression": compression},
+        "output": {"quality": quality},
+    }
+    return operations(asked, limits)
 
 
 @click.command()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from optidash_integrations.cli.account import budget_of, client_for, ledger_for, refusal
-from optidash_integrations.cli.batch import ANIMATED, Batch, Outcome, Result
+from optidash_integrations.cli.batch import ANIMATED, Batch, Outcome, Result, skipped
 from optidash_integrations.cli.files import Original, printable
 from optidash_integrations.cli.report import size
 from optidash_integrations.errors import ApiError, RequestRefusedError
@@ -25,10 +26,14 @@ class Rehearsal(Batch):
         job = self.prepared(original)
         if isinstance(job, Result):
             return job
-        probe = job.probe
-        if probe.is_animated:
-            return Result(original, Outcome.KEPT, probe.bytes, probe.bytes, why=ANIMATED)
-        return Result(original, Outcome.OPTIMISED, probe.bytes, 0, probe.format, job.output)
+        probe, output = job.probe, job.output
+        outcome, why = Outcome.OPTIMISED, ""
+        if self.work.leaves_alone(probe, output):
+            outcome, output, why = Outcome.KEPT, probe.format, ANIMATED
+        target = self.targets.of(original, output)
+        if self.is_there(original, target):
+            return skipped(original, target)
+        return Result(original, outcome, probe.bytes, 0, probe.format, output, why, target)
 
     def line(self, result: Result) -> str:
         """Return one line about a file that would not fail."""
@@ -37,8 +42,7 @@ class Rehearsal(Batch):
             return f"{name}: would be skipped, {result.why}"
         if result.outcome is Outcome.KEPT:
             return f"{name}: would be kept, {result.why}"
-        target = printable(self.targets.of(result.original, result.format))
-        return f"{name}: {size(result.before)}, would become {target}"
+        return f"{name}: {size(result.before)}, would become {printable(result.target or '')}"
 
 
 WORDS = {
@@ -55,12 +59,14 @@ def rehearsed(counts: Mapping[Outcome, int]) -> str:
     return f"{', '.join(words) or 'nothing to do'}; nothing was sent or written"
 
 
-def afforded(calls: int, settings: Settings) -> bool:
+def afforded(calls: int, settings: Settings, *, err: bool = False) -> bool:
     """Tell what so many calls mean for budget and account; return whether they can be made.
 
-    An account that can't be asked is told of, and counts as one that has too few.
+    An account that can't be asked is told of, and counts as one that has too few. With `err` all
+    is told on stderr.
     """
-    click.echo(f"API calls: {calls}, and one more for each that has to be repeated")
+    is_enough = partial(has_enough, err=err)
+    click.echo(f"API calls: {calls}, and one more for each that has to be repeated", err=err)
     with ledger_for(settings) as ledger, client_for(settings, ledger) as client:
         budget = budget_of(settings, ledger)
         fits = budget is None or is_enough("Budget of this month", budget.remaining, calls)
@@ -74,8 +80,8 @@ def afforded(calls: int, settings: Settings) -> bool:
     return (remaining is None or is_enough("Account", remaining, calls)) and fits
 
 
-def is_enough(name: str, remaining: int, calls: int) -> bool:
+def has_enough(name: str, remaining: int, calls: int, *, err: bool) -> bool:
     """Tell whether what pays for calls has so many left, and return it."""
     verdict = "enough" if remaining >= calls else f"{calls - remaining} too few"
-    click.echo(f"{name}: {remaining} calls left, {verdict}")
+    click.echo(f"{name}: {remaining} calls left, {verdict}", err=err)
     return remaining >= calls

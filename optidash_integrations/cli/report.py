@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import click
 from rich import box
@@ -79,8 +81,14 @@ def complain(name: str, why: str) -> None:
 
 
 @contextmanager
-def following(total: int) -> Iterator[tuple[Say, Say]]:
-    """Give two functions: one for each result as it comes, one for each in order."""
+def following(total: int, *, silent: bool = False) -> Iterator[tuple[Say, Say]]:
+    """Give two functions: one for each result as it comes, one for each in order.
+
+    `silent` ones tell nothing.
+    """
+    if silent:
+        yield ignore, ignore
+        return
     if not is_terminal():
         yield ignore, say
         return
@@ -98,8 +106,9 @@ def following(total: int) -> Iterator[tuple[Say, Say]]:
             progress.advance(bar)
 
         def warn(result: Result) -> None:
-            if result.outcome is Outcome.FAILED:
-                console.print(Text(f"{result.original.name}: {result.why}"), soft_wrap=True)
+            failures = [result.why] if result.outcome is Outcome.FAILED else []
+            for words in (*failures, *notes(result)):
+                console.print(Text(f"{result.original.name}: {words}"), soft_wrap=True)
 
         yield advance, warn
 
@@ -112,9 +121,16 @@ def say(result: Result, words: str = "") -> None:
     """Print a line about a file, on stderr where it has failed; `words` replace the usual ones."""
     if result.outcome is Outcome.FAILED:
         complain(result.original.name, result.why)
-    else:
+    elif result.outcome is not Outcome.LEFT:
         click.echo(words or line(result))
         sys.stdout.flush()
+    for note in notes(result):
+        complain(result.original.name, note)
+
+
+def notes(result: Result) -> tuple[str, ...]:
+    """Return what was asked for and could not be done."""
+    return result.metadata.notes if result.metadata else ()
 
 
 def summarise(results: Sequence[Result], unread: Counter[str], seconds: float) -> None:
@@ -181,3 +197,62 @@ def print_table(head: Row, rows: Sequence[Row]) -> None:
     for row in rows[:-1]:
         table.add_row(*map(Text, row))
     Console(highlight=False).print(table)
+
+
+def as_json(results: Sequence[Result], seconds: float | None) -> str:
+    """Return all results as one JSON document; without `seconds` it says what would be done."""
+    total = Sum()
+    for each in results:
+        if each.outcome in (Outcome.OPTIMISED, Outcome.KEPT):
+            total.add(each)
+    counts = Counter(each.outcome.value for each in results)
+    document: dict[str, Any] = {
+        "dry_run": seconds is None,
+        "files": [as_document(each) for each in results],
+        "counts": {outcome.value: counts[outcome.value] for outcome in Outcome},
+    }
+    if seconds is not None:
+        document |= {
+            "bytes_before": total.before,
+            "bytes": total.after,
+            "saved": total.before - total.after,
+            "seconds": round(seconds, 3),
+        }
+    return json.dumps(document, indent=2)
+
+
+def as_document(result: Result) -> dict[str, Any]:
+    """Return what became of a file, as JSON has it; what does not apply is None.
+
+    Sizes in bytes. `saved` is below 0 where the result is larger than the original.
+    """
+    is_made = result.outcome in (Outcome.OPTIMISED, Outcome.KEPT) and bool(result.after)
+    is_failed = result.outcome is Outcome.FAILED
+    return {
+        "in": str(result.original.path),
+        "out": None if result.target is None else str(result.target),
+        "outcome": result.outcome.value,
+        "format": result.format.name if result.format else None,
+        "bytes_before": result.before or None,
+        "bytes": result.after if is_made else None,
+        "saved": result.before - result.after if is_made else None,
+        "why": None if is_failed else result.why or None,
+        "error": result.why if is_failed else None,
+        **told(result),
+    }
+
+
+def told(result: Result) -> dict[str, Any]:
+    """Return the size of a result, what `detect` found in it, and notes, as far as known."""
+    found = result.metadata
+    if found is None:
+        return {}
+    facts = {
+        "width": found.output.width,
+        "height": found.output.height,
+        "faces": found.faces,
+        "palette": found.palette,
+        "placeholder": found.placeholder,
+        "notes": found.notes or None,
+    }
+    return {name: value for name, value in facts.items() if value is not None}

@@ -41,7 +41,23 @@ def seen(
             Box(*(round(part * factor) for part in (face.x, face.y, face.width, face.height)))
             for face in faces.find(small, tools.face_model)
         )
-    return Sight(found, attention(small) if wants_attention else None), notes
+    point = attention(small, *part_meant(operations, probe, small)) if wants_attention else None
+    return Sight(found, point), notes
+
+
+def part_meant(operations: Operations, probe: Probe, small: pyvips.Image) -> tuple[int, int]:
+    """Return the size, in a small copy's pixels, of the part that the eye is to be drawn to.
+
+    What stands out depends on it: in a small part it is a detail, in a large one a person.
+    """
+    crop, side = operations.crop, max(1, min(small.width, small.height) // 2)
+    if crop is None or crop.chosen_mode != "smart" or not (crop.width and crop.height):
+        return side, side
+    across, down = small.width / probe.upright_width, small.height / probe.upright_height
+    return (
+        min(max(1, round(crop.width * across)), small.width),
+        min(max(1, round(crop.height * down)), small.height),
+    )
 
 
 def asked_for(operations: Operations, probe: Probe) -> tuple[bool, bool]:
@@ -77,11 +93,10 @@ def in_srgb(image: pyvips.Image) -> pyvips.Image:
     return image.cast("uchar").copy_memory()
 
 
-def attention(image: pyvips.Image) -> tuple[float, float]:
-    """Return the point that the eye is drawn to, as parts of the sides."""
-    side = max(1, min(image.width, image.height) // 2)
+def attention(image: pyvips.Image, width: int, height: int) -> tuple[float, float]:
+    """Return the point that the eye is drawn to in parts of a size, as parts of the sides."""
     found: Any = image.smartcrop(
-        side, side, interesting="attention", attention_x=True, attention_y=True
+        width, height, interesting="attention", attention_x=True, attention_y=True
     )
     point = found[1]
     return point["attention_x"] / image.width, point["attention_y"] / image.height
