@@ -15,6 +15,7 @@ import httpx
 import pyvips
 
 from benchmarks.client_cases import MemoryCase, OverheadCase
+from benchmarks.engine_cases import ENGINE
 from benchmarks.material import BROWSER, LARGE_SIZE, PAGE, Material
 from benchmarks.measures import (
     MILLISECONDS,
@@ -113,7 +114,9 @@ class MissCase:
             running([side], material) as (url,),
             httpx.Client(trust_env=False, timeout=60, headers=BROWSER) as client,
         ):
-            asked = [partial(requested, client, f"{url}{p.name}?w={MISS_WIDTH}") for p in photos]
+            asked = [
+                partial(requested, client, f"{url}{p.name}?w={MISS_WIDTH}&q=79") for p in photos
+            ]
             made = [partial(called, photo) for photo in photos]
             pairs = [(timed(ask), timed(make)) for ask, make in zip(asked, made, strict=True)]
         for (_, served), (_, direct) in pairs:
@@ -243,5 +246,12 @@ SERVED = (
     ),
 )
 
-ALL: tuple[Case, ...] = (ImportCase(), *SERVED, MissCase(), OverheadCase(), MemoryCase())
+ALL: tuple[Case, ...] = (
+    ImportCase(),
+    *SERVED,
+    MissCase(),
+    *ENGINE,
+    OverheadCase(),
+    MemoryCase(),
+)
 CASES = {case.name: case for case in ALL}

@@ -13,7 +13,8 @@ class Limits:
 
     `max_input_bytes` is the source's size in bytes; `max_pixels` its width times height times
     frames; `max_frames` its frames; `max_width` and `max_height` a variant's sides in pixels. `svg`
-    says whether drawings are rendered at all; `max_seconds` is for the work on one image.
+    says whether drawings are rendered at all; `max_seconds` is for the work on one image, on which
+    encoders spend several times as long, for fewer bytes, where `patient`: nobody waits for it.
     """
 
     max_input_bytes: int = 50 * MIB
@@ -23,3 +24,4 @@ class Limits:
     max_height: int = 4096
     svg: bool = False
     max_seconds: float = 30.0
+    patient: bool = False

@@ -150,7 +150,8 @@ class Settings:
     @cached_property
     def limits(self) -> Limits:
         """The bounds on sources and variants."""
-        return Limits(**{spec.name: getattr(self, spec.name) for spec in fields(Limits)})
+        names = {spec.name for spec in fields(Limits)} & {spec.name for spec in fields(self)}
+        return Limits(**{name: getattr(self, name) for name in names})
 
     @cached_property
     def threads(self) -> int:

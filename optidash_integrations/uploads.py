@@ -104,7 +104,9 @@ def has_more_pages(service: Service, data: bytes) -> bool:
 
 def task(service: Service, record: SourceRecord, asked: Operations, name: str) -> Task:
     output = stored_format(service, record, asked)
-    limits = replace(service.settings.limits, max_width=HIGHEST_SIDE, max_height=HIGHEST_SIDE)
+    limits = replace(
+        service.settings.limits, max_width=HIGHEST_SIDE, max_height=HIGHEST_SIDE, patient=True
+    )
     return Task("", name, record, asked, output, output is record.format, limits)
 
 

@@ -123,7 +123,7 @@ def way_of(processor: Processor, chosen: Settings, delay: float | None) -> Way |
 def limits_from(chosen: Settings) -> Limits:
     """Return the settings' limits, on a result's sides only those that the environment sets."""
     named = {name.removeprefix(settings.PREFIX).lower() for name in os.environ}
-    limits = chosen.limits
+    limits = replace(chosen.limits, patient=True)
     if "max_width" not in named:
         limits = replace(limits, max_width=chosen.max_pixels)
     return limits if "max_height" in named else replace(limits, max_height=chosen.max_pixels)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from optidash_integrations import formats
 from optidash_integrations.engine import vips
-from optidash_integrations.engine.probe import integer, upright
+from optidash_integrations.engine.probe import integer, probe_bytes, upright
+from optidash_integrations.limits import Limits
+from optidash_integrations.probes import is_foreign
 
 if TYPE_CHECKING:
     import pyvips
@@ -46,6 +49,8 @@ def describe(data: bytes, quality: int | None = None) -> Description:
     """Describe a file that a probe has accepted, or that was made here at this quality."""
     found = formats.detect(data[: formats.HEAD_BYTES])
     assert found is not None
+    if found is formats.SVG or is_foreign(found, data[: formats.HEAD_BYTES]):
+        return foreign(data, found, quality)
     with vips.reading(found.label):
         image = vips.pyvips.Image.new_from_buffer(data, "", access="sequential")
     width, height = upright(image)
@@ -58,6 +63,25 @@ def describe(data: bytes, quality: int | None = None) -> Description:
         interlaced=bool(integer(image, "interlaced", 0)),
         sampling=sampling(image),
         depth=depth(image),
+        quality=quality,
+        bytes=len(data),
+        sha1=hashlib.sha1(data, usedforsecurity=False).hexdigest(),
+    )
+
+
+def foreign(data: bytes, found: Format, quality: int | None) -> Description:
+    """Describe a file that libvips can't read, or only by drawing it."""
+    probe = probe_bytes(data, Limits(len(data), max_pixels=sys.maxsize, svg=True))
+    bands = (1 if probe.grey else 4 if probe.cmyk else 3) + probe.alpha
+    return Description(
+        name=None,
+        format=found.label,
+        width=probe.upright_width,
+        height=probe.upright_height,
+        colorspace="Gray" if probe.grey else "CMYK" if probe.cmyk else "sRGB",
+        interlaced=False,
+        sampling=None,
+        depth=8 if probe.palette else 8 * bands,
         quality=quality,
         bytes=len(data),
         sha1=hashlib.sha1(data, usedforsecurity=False).hexdigest(),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optidash_integrations import formats
-from optidash_integrations.engine import lossless, vips
+from optidash_integrations.engine import jpeg2000, lossless, vips
 from optidash_integrations.engine.metadata import KEEP
 from optidash_integrations.engine.quality import TARGETS, is_good_enough, settle
 
@@ -23,6 +23,7 @@ QUALITIES = {
     formats.JPEG: {"lossless": 95, "low": 91, "medium": 80, "high": 66},
     formats.WEBP: {"lossless": 95, "low": 90, "medium": 79, "high": 67},
     formats.AVIF: {"lossless": 90, "low": 74, "medium": 57, "high": 48},
+    formats.JP2: {"lossless": 95, "low": 75, "medium": 63, "high": 54},
 }
 
 # PNG's row filters, as a flag of libpng: oxipng finds better ones.
@@ -42,7 +43,8 @@ class Recipe:
     """How to write a picture.
 
     `quality` is the encoder's own number, None in formats without one, or where `compression`
-    (`low`, `medium`, `high`) is to find it. `patient` takes several times as long, for bytes.
+    (`low`, `medium`, `high`) is to find it: then the recipe
+    is `settled`. `patient` takes several times as long, for bytes.
     `graphic` says that the source has few colours, `keeps_colours` that they
     are its own: its profile stays with them. `metadata` is `none`, `copyright` or `all`.
     """
@@ -56,6 +58,7 @@ class Recipe:
     metadata: str = "none"
     compression: str = ""
     patient: bool = False
+    settled: bool = False
 
     @property
     def common(self) -> dict[str, Any]:
@@ -67,12 +70,20 @@ class Recipe:
 
 def encode(image: pyvips.Image, recipe: Recipe) -> bytes:
     """Write a picture that is in memory. Raises ProcessorError where the encoder fails."""
+    recipe = completed(image, recipe)
     with vips.writing(recipe.format.label):
-        if recipe.compression in TARGETS and not recipe.lossless and recipe.quality is None:
-            recipe = settle(image, recipe, write)
-        else:
-            recipe = replace(recipe, compression="")
         return write(image, recipe)
+
+
+def completed(image: pyvips.Image, recipe: Recipe) -> Recipe:
+    """Return the recipe with the quality that its `compression` asks for, if it has none yet.
+
+    Raises ProcessorError where the encoder fails.
+    """
+    if recipe.lossless or recipe.quality is not None or recipe.compression not in TARGETS:
+        return recipe
+    with vips.writing(recipe.format.label):
+        return settle(image, recipe, write)
 
 
 def write(image: pyvips.Image, recipe: Recipe) -> bytes:
@@ -82,7 +93,8 @@ def write(image: pyvips.Image, recipe: Recipe) -> bytes:
 
 def writable() -> frozenset[str]:
     """Return the names of the formats that this libvips writes."""
-    return frozenset(found.name for found, saver in SAVERS.items() if vips.has_saver(saver))
+    found = {made.name for made, saver in SAVERS.items() if vips.has_saver(saver)}
+    return frozenset(found | {formats.JP2.name} if jpeg2000.available() else found)
 
 
 def jpeg(image: pyvips.Image, recipe: Recipe) -> bytes:
@@ -93,7 +105,7 @@ def jpeg(image: pyvips.Image, recipe: Recipe) -> bytes:
     libvips halves the colour's resolution below quality 90 only; at the scores aimed at that
     saves bytes at every quality.
     """
-    thorough = recipe.patient or (recipe.graphic and bool(recipe.compression))
+    thorough = recipe.patient or (recipe.graphic and recipe.settled)
     return image.jpegsave_buffer(
         interlace=recipe.progressive,
         optimize_coding=True,
@@ -101,7 +113,7 @@ def jpeg(image: pyvips.Image, recipe: Recipe) -> bytes:
         overshoot_deringing=thorough,
         optimize_scans=thorough and recipe.progressive,
         quant_table=2,
-        subsample_mode="on" if recipe.compression else "auto",
+        subsample_mode="on" if recipe.settled else "auto",
         **recipe.common,
     )
 
@@ -133,9 +145,10 @@ def avif(image: pyvips.Image, recipe: Recipe) -> bytes:
 def png(image: pyvips.Image, recipe: Recipe) -> bytes:
     """Write a PNG, with a palette where that comes as near to the picture as is asked for."""
     level = lossless.PATIENT_LEVEL if recipe.patient else lossless.REQUEST_LEVEL
-    if not recipe.lossless and (recipe.compression or recipe.graphic):
+    # Grey needs no palette: it has one band as it is.
+    if not recipe.lossless and image.bands > 2 and (recipe.compression or recipe.graphic):
         content = image.pngsave_buffer(palette=True, effort=5, **recipe.common)
-        if not recipe.compression or is_good_enough(image, content, recipe.compression):
+        if recipe.compression not in TARGETS or is_good_enough(image, content, recipe.compression):
             return lossless.packed(content, level)
     return lossless.packed(
         image.pngsave_buffer(filter=NO_FILTER, compression=1, **recipe.common), level
@@ -146,12 +159,22 @@ def gif(image: pyvips.Image, recipe: Recipe) -> bytes:
     return image.gifsave_buffer(effort=7, **recipe.common)
 
 
+def jp2(image: pyvips.Image, recipe: Recipe) -> bytes:
+    told: Any = image.get("icc-profile-data") if has_profile(image) else None
+    return jpeg2000.written(image, recipe.quality, told if recipe.keeps_colours else None)
+
+
+def has_profile(image: pyvips.Image) -> bool:
+    return bool(image.get_typeof("icc-profile-data"))
+
+
 ENCODERS: dict[Format, Callable[[pyvips.Image, Recipe], bytes]] = {
     formats.JPEG: jpeg,
     formats.PNG: png,
     formats.WEBP: webp,
     formats.AVIF: avif,
     formats.GIF: gif,
+    formats.JP2: jp2,
 }
 SAVERS = {
     formats.JPEG: "jpegsave_buffer",

@@ -1,9 +1,10 @@
 """What was learned from pictures: from how well samples compress to encoders' settings.
 
-Made by `python -m benchmarks.fit FOLDER` from 56 sizes of 38 photographs and 72 sizes of 45
-drawings, charts and screenshots; docs/encoders.md says how, and how well it does on pictures that
-it has not seen. Each row holds the weights of 1, three features of `quality.sizes`, and their
-products, by encoder and by points of SSIMULACRA2 aimed at.
+Fitted by `benchmarks.fit` to 56 sizes of 40 photographs (36 subjects) and 72 sizes of 46 drawings,
+charts and screenshots; docs/encoders.md says how they were measured, and how well this does on
+pictures that it has not seen. Each row holds the weights of 1, three features of `quality.sizes`,
+and their products, by encoder and by points of SSIMULACRA2 aimed at. `MARGINS` and `SLOPES` are in
+settings and in points a setting.
 """
 
 from __future__ import annotations

@@ -5,23 +5,23 @@ Both libraries are optional. Without them the file comes back without its privat
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from optidash_integrations import formats
 from optidash_integrations.engine.strip import PNG_LOOKS, without_position
 
-mozjpeg: Any
-oxipng: Any
 
-try:
-    import mozjpeg_lossless_optimization as mozjpeg
-except ImportError:
-    mozjpeg = None
+def optional(name: str) -> Any:
+    """Return a module, or None where it is not installed."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
 
-try:
-    import oxipng
-except ImportError:
-    oxipng = None
+
+mozjpeg = optional("mozjpeg_lossless_optimization")
+oxipng = optional("oxipng")
 
 REQUEST_LEVEL, PATIENT_LEVEL = 1, 2
 """Effort of oxipng while somebody waits, and while nobody does; more gains next to nothing."""

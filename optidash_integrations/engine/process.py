@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from optidash_integrations import formats
 from optidash_integrations.colours import WHITE
-from optidash_integrations.engine import animation, vips
+from optidash_integrations.engine import animation, lossless, vips
 from optidash_integrations.engine.describe import describe
 from optidash_integrations.engine.detect import told_of
-from optidash_integrations.engine.encode import ENCODERS, LONGEST_SIDE, encode
+from optidash_integrations.engine.encode import ENCODERS, LONGEST_SIDE, completed, encode
 from optidash_integrations.engine.job import EFFECTS, Job
 from optidash_integrations.engine.load import frames_of, pixels_of
 from optidash_integrations.engine.look import seen
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from optidash_integrations.probes import Probe
     from optidash_integrations.variants import ImageData
 
-RECIPE = 2
+RECIPE = 3
 """Counts up with every change that gives other bytes or pixels for the same operations."""
 
 # What `auto` gives for sources that are not for browsers.
@@ -52,6 +52,7 @@ SUBSTITUTES = {
     formats.ICO: formats.PNG,
     formats.SVG: formats.PNG,
 }
+PACKERS = {formats.JPEG: lossless.jpeg, formats.PNG: lossless.png}
 STRIPPABLE = (formats.JPEG, formats.PNG, formats.WEBP)
 
 
@@ -76,28 +77,46 @@ def process(
     size = probe.upright_width, probe.upright_height
     plan = Plan.of(operations, *size, fitting(limits, target), sight)
     recipe = recipe_of(operations, target, probe, plan, moves=moves)
+    recipe = replace(recipe, patient=limits.patient)
     job = job_of(operations, data, probe, plan, recipe, tools, limits, watch)
     with watch.limit():
-        content, image = worked(job, recipe, moves=moves)
+        content, image, recipe = worked(job, recipe, moves=moves)
     told = told_of(job, image, notes)
     if tools.describes_source:
         told = replace(told, input=ImageInfo.from_dict(describe(data).fields()))
     return variant(content, recipe, told)
 
 
-def worked(job: Job, recipe: Recipe, *, moves: bool) -> tuple[bytes, pyvips.Image | None]:
-    """Return the result's bytes, and its pixels where they were made or `detect` wants them."""
+def worked(job: Job, recipe: Recipe, *, moves: bool) -> tuple[bytes, pyvips.Image | None, Recipe]:
+    """Return the result's bytes, its pixels, and the recipe that was followed in the end."""
     target, probe, plan = recipe.format, job.probe, job.plan
     untouched = is_untouched(job.operations, plan)
-    if untouched and recipe.lossless and target is probe.format is formats.JPEG:
-        wanted = pixels_of(job) if job.operations.detect else None
-        return without_position(job.data, target), wanted
+    if untouched and recipe.lossless and target is probe.format and can_be_packed(recipe):
+        # libjpeg makes up what a truncated file lacks: the pixels are looked at in any case.
+        wanted = pixels_of(job)
+        return packed(job, recipe), wanted, recipe
     if moves:
         animation.check_result(plan.final_width, plan.final_height, probe.frames, job.limits)
     image = frames_of(job, target) if moves else pixels_of(job)
     job.watch.check()
-    content = encode(kept(job.watch.over(image), recipe.metadata), recipe)
-    return smaller(content, job, recipe), image
+    image = kept(job.watch.over(image), recipe.metadata)
+    recipe = completed(image, recipe)
+    return smaller(encode(image, recipe), job, recipe), image, recipe
+
+
+def can_be_packed(recipe: Recipe) -> bool:
+    """Say whether the source's own pixels are what is asked for."""
+    return recipe.format is formats.JPEG or (
+        recipe.format is formats.PNG and recipe.keeps_colours and recipe.compression == "lossless"
+    )
+
+
+def packed(job: Job, recipe: Recipe) -> bytes:
+    """Return the source, not a pixel changed, in fewer bytes and without its metadata."""
+    output = job.operations.output
+    if output and (output.metadata or output.encoding == "baseline"):
+        return without_position(job.data, recipe.format)
+    return PACKERS[recipe.format](job.data)
 
 
 def stays_animated(operations: Operations, target: Format, probe: Probe) -> bool:

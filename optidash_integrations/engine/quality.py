@@ -30,7 +30,7 @@ TARGETS = {"low": 85, "medium": 75, "high": 65}
 """Points of SSIMULACRA2 at the size of the result."""
 
 MEASURED_FROM = 500_000
-"""Pixels from which samples of graphics are measured."""
+"""Pixels from which samples of graphics are measured, but for JPEG, whose encoder is too fast."""
 
 # Pixels of the samples that are compressed, the rows of their strips, and what a JPEG's header
 # takes of the sizes.
@@ -39,8 +39,9 @@ PROBED, STRIP, HEADER = 65_000, 16, 600
 # the side of their tiles.
 SAMPLED, SHARE, TILE, GRID = 130_000, 6, 64, 16
 
-# A score this near counts as the target; a measure moves a setting by no more than this.
-CLOSE, FARTHEST = 1.0, 20
+# A score this near counts as the target; a measure moves a setting by no more than this, and only
+# by a share of it where down, as samples flatter some pictures.
+CLOSE, FARTHEST, DOWNWARD = 1.0, 20, 0.7
 LOWEST, HIGHEST = 8, 98
 
 
@@ -66,7 +67,7 @@ def settle(image: pyvips.Image, recipe: Recipe, write: Write) -> Recipe:
     if recipe.format not in (formats.JPEG, formats.WEBP, formats.AVIF):
         return recipe
     kind = kind_of(image)
-    recipe = replace(recipe, graphic=kind.graphic)
+    recipe = replace(recipe, graphic=kind.graphic, settled=True)
     first = replace(recipe, quality=predicted(recipe, kind))
     if not kind.graphic:
         return first
@@ -98,7 +99,7 @@ def encoder(recipe: Recipe) -> str:
 
 def settled_graphic(image: pyvips.Image, recipe: Recipe, write: Write) -> Recipe:
     pixels = image.width * image.height
-    if pixels >= MEASURED_FROM:
+    if pixels >= MEASURED_FROM and recipe.format is not formats.JPEG:
         sample = tiles(image, SAMPLED)
         content = write(sample, recipe)
         settled = corrected(recipe, sample, content)
@@ -122,7 +123,7 @@ def corrected(recipe: Recipe, sample: pyvips.Image, content: bytes) -> Recipe:
     if abs(missing) <= CLOSE:
         return recipe
     move = missing / learned.SLOPES[encoder(recipe)]
-    move = min(max(move, -FARTHEST), FARTHEST)
+    move = max(move * DOWNWARD, -FARTHEST) if move < 0 else min(move, FARTHEST)
     return replace(recipe, quality=bounded((recipe.quality or 0) + move))
 
 

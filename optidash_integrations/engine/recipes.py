@@ -36,7 +36,9 @@ def recipe_of(
         lossless = False
     quality = None
     if target in QUALITIES and not lossless:
-        quality = asked or QUALITIES[target][compression]
+        # What is left open here is found by looking at the picture, but not at every frame.
+        is_fixed = moves or compression == "lossless" or target is formats.JP2
+        quality = asked or (QUALITIES[target][compression] if is_fixed else None)
     keeps_profile = bool(output and output.profile == "keep") and not probe.cmyk
     return Recipe(
         format=target,
@@ -47,6 +49,7 @@ def recipe_of(
         keeps_colours=keeps_profile
         or (lossless and unchanged and not moves and can_keep_values(operations, probe, plan)),
         metadata=(output and output.metadata) or "none",
+        compression="" if asked else compression,
     )
 
 

@@ -27,7 +27,8 @@ ABSORBED = [
     [0.23, 0.692, 0.078],
     [0.24342268924547819, 0.20476744424496821, 0.5518098665095536],
 ]
-OPPONENT, OFFSETS = [[7, -7, 0], [0.5, 0.5, 0], [-0.5, -0.5, 1]], [0.42, 0.01, 0.55]
+OPPONENT = [[7.0, -7.0, 0.0], [0.5, 0.5, 0.0], [-0.5, -0.5, 1.0]]
+OFFSETS = [0.42, 0.01, 0.55]
 
 # What counts: by channel (X, Y, B), scale, norm (mean, fourth power) and kind (structure, edges
 # that are new, edges that are gone); all others weigh next to nothing.
@@ -59,11 +60,9 @@ WEIGHTS = {
     (2, 4, 1, 2): 0.9807858872435379,
 }
 
-
-STRUCTURE, KINDS = 0, 3
+KINDS = 3
 CHANNELS = [sorted({one for one, at, _, _ in WEIGHTS if at == level}) for level in range(SCALES)]
-STRUCTURED = {at for _, at, _, kind in WEIGHTS if kind == STRUCTURE}
-"""Channels that count at a scale, and the scales where structure does."""
+"""The channels that count at a scale."""
 
 
 class Scale(NamedTuple):
@@ -71,7 +70,7 @@ class Scale(NamedTuple):
 
     colours: pyvips.Image
     mean: pyvips.Image
-    variance: pyvips.Image | None
+    variance: pyvips.Image
 
 
 class Metric:
@@ -98,9 +97,7 @@ class Metric:
             level = len(found)
             colours = self.colours(light, level).copy_memory()
             mean = self.blurred(colours).copy_memory()
-            variance = None
-            if level in STRUCTURED:
-                variance = (self.blurred(colours * colours) - mean * mean).copy_memory()
+            variance = (self.blurred(colours * colours) - mean * mean).copy_memory()
             found.append(Scale(colours, mean, variance))
             light = halved(light)
         return found
@@ -132,8 +129,10 @@ class Metric:
         before = (ours.colours - ours.mean).abs() + 1
         edges = ((theirs.colours - theirs.mean).abs() + 1) / before - 1
         size = edges.abs()
-        structure = self.structure(ours, theirs) if ours.variance else edges
-        kinds = structure.bandjoin([(size + edges) * 0.5, (size - edges) * 0.5]).copy_memory()
+        structure = self.structure(ours, theirs)
+        kinds = (
+            structure.bandjoin((size + edges) * 0.5).bandjoin((size - edges) * 0.5).copy_memory()
+        )
         squares = kinds * kinds
         return kinds.bandjoin(squares * squares)
 

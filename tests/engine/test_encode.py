@@ -1,0 +1,70 @@
+"""Written pictures: which options take effect, and what they save."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from optidash_integrations import formats
+from optidash_integrations.engine import vips
+from optidash_integrations.engine.encode import Recipe, encode, writable
+from optidash_integrations.errors import ProcessorError
+from tests.engine.test_quality import page, photo
+
+
+def opened(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+def test_all_formats_are_written() -> None:
+    assert writable() >= {"jpg", "png", "webp", "avif", "gif"}
+
+
+def test_patience_saves_bytes() -> None:
+    for target in (formats.JPEG, formats.WEBP):
+        sizes = [len(encode(photo(), Recipe(target, 75, patient=each))) for each in (True, False)]
+        assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("progressive", [True, False])
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_jpeg_is_progressive_where_asked(progressive: bool, patient: bool) -> None:
+    recipe = Recipe(formats.JPEG, 75, progressive=progressive, patient=patient)
+    assert bool(opened(encode(photo(64, 64), recipe)).info.get("progressive")) == progressive
+
+
+def test_a_quality_that_is_given_is_not_changed() -> None:
+    image = photo()
+    recipe = Recipe(formats.WEBP, 33)
+    assert encode(image, Recipe(formats.WEBP, 33, compression="low")) == encode(image, recipe)
+
+
+@pytest.mark.parametrize("target", [formats.PNG, formats.WEBP, formats.AVIF])
+def test_lossless_is(target: formats.Format) -> None:
+    image = photo(120, 80)
+    made = vips.pyvips.Image.new_from_buffer(encode(image, Recipe(target, lossless=True)), "")
+    assert np.array_equal(made.numpy(), image.numpy())
+
+
+def test_a_png_gets_a_palette_where_that_is_good_enough() -> None:
+    made = opened(encode(page(), Recipe(formats.PNG, compression="medium")))
+    assert made.mode == "P"
+
+
+def test_a_png_gets_no_palette_where_colours_would_be_missed() -> None:
+    hues = vips.pyvips.Image.xyz(512, 512)
+    smooth = (hues[0] / 2).bandjoin([hues[1] / 2, 255 - hues[0] / 4 - hues[1] / 4]).cast("uchar")
+    smooth = smooth.copy(interpretation="srgb")
+    made = opened(encode(smooth, Recipe(formats.PNG, compression="low")))
+    assert made.mode == "RGB"
+    assert np.array_equal(np.asarray(made), smooth.numpy())
+
+
+def test_a_side_that_the_format_has_not_is_an_error_of_ours() -> None:
+    with pytest.raises(ProcessorError, match="WEBP"):
+        encode(vips.pyvips.Image.black(17_000, 1), Recipe(formats.WEBP, 75))
