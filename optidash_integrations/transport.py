@@ -501,16 +501,40 @@ class Download:
         Raises `ApiError` where there is none within `seconds`, and `ImageTooLargeError` where its
         body has more than `most_bytes`.
         """
+        with self.answer("GET", url, headers, None, seconds) as response:
+            body = bounded(response, most_bytes)
+            return Fetched(response.status_code, dict(response.headers), body)
+
+    def post(
+        self, url: str, headers: Mapping[str, str], content: bytes, *, seconds: float
+    ) -> Fetched:
+        """Send `content`, and return the head of the answer: its body is left unread.
+
+        Redirects are not followed. Raises `ApiError` where there is no answer within `seconds`.
+        """
+        with self.answer("POST", url, headers, content, seconds) as response:
+            return Fetched(response.status_code, dict(response.headers), b"")
+
+    @contextmanager
+    def answer(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        seconds: float,
+    ) -> Iterator[httpx.Response]:
         timeout = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
         line = httpx.HTTPTransport(verify=context_of(self.verify), trust_env=False)
         line._pool._network_backend = Hurried(self, self.clock() + seconds)  # no public way
         with closing(line), translated():
-            request = httpx.Request("GET", url, headers=headers, extensions={"timeout": timeout})
+            extensions = {"timeout": timeout}
+            request = httpx.Request(
+                method, url, headers=headers, content=content, extensions=extensions
+            )
             response = line.handle_request(request)
             with closing(response):
-                return Fetched(
-                    response.status_code, dict(response.headers), bounded(response, most_bytes)
-                )
+                yield response
 
 
 def bounded(response: httpx.Response, most_bytes: int) -> bytes:

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from optidash_integrations.processors import Processor
-from tests.api.server import ApiServer
 from tests.sites import FRAMEWORKS, site_class
 from tests.sites.base import SIGNING_KEY, Clock, Plan, Site
 from tests.sites.inner import Route, Routes
 from tests.sites.photos import photo
+
+if TYPE_CHECKING:
+    from tests.server.live import Live
 
 MakeSite = Callable[..., Site]
 
@@ -52,10 +54,13 @@ def site_maker(tmp_path: Path) -> Iterator[Callable[..., Site]]:
 
 
 @pytest.fixture(scope="session")
-def healthy_api() -> Iterator[ApiServer]:
-    """Give a server that speaks as the image API does, over the embedded engine."""
-    with ApiServer() as server:
-        yield server
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Give the server of `optidash serve`."""
+    from tests.server.live import configured, running  # it needs an extra of its own
+
+    folder = tmp_path_factory.mktemp("own-server")
+    with running(configured(folder, max_input_bytes=50 * 1024 * 1024)) as found:
+        yield found
 
 
 PROCESSORS = ("engine", "api")
@@ -77,8 +82,8 @@ def make_site(request: pytest.FixtureRequest, site_maker: Callable[..., Site]) -
     pytest.importorskip(FRAMEWORKS[kind])
     chosen: dict[str, Any] = {}
     if processor == "api":
-        server = request.getfixturevalue("healthy_api")
-        chosen = {"api_key": server.key, "api_url": server.url}
+        own = request.getfixturevalue("own_server")
+        chosen = {"api_key": own.secret, "api_url": own.url}
 
     def make(routes: Routes | None = None, **more: Any) -> Site:
         return site_maker(kind, routes, **chosen | more)

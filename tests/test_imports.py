@@ -71,7 +71,8 @@ OWNERS = {
     "starlette": {"asgi", "server"},
     "uvicorn": {"cli", "server"},
     "click": {"cli", "flask"},
-    "prometheus_client": {"prometheus"},
+    "prometheus_client": {"prometheus", "server"},
+    "opentelemetry": {"server"},
     "rich": {"cli"},
 }
 ANYWHERE = {"cachetools", "_typeshed"}

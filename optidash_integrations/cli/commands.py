@@ -15,7 +15,9 @@ from optidash_integrations.cli import account as accounts
 from optidash_integrations.cli import doctor
 from optidash_integrations.cli.cache import cache
 from optidash_integrations.cli.files import printable, search
+from optidash_integrations.cli.keys import keys
 from optidash_integrations.cli.places import here
+from optidash_integrations.cli.serve import serve
 from optidash_integrations.cli.tasks import (
     PRESETS,
     MistakeError,
@@ -274,3 +276,6 @@ def for_site() -> None:
 for command in (account, cache, examine):
     optidash.add_command(command)
     for_site.add_command(command)
+
+for command in (keys, serve):  # a server's, not a site's
+    optidash.add_command(command)

@@ -89,7 +89,7 @@ def test_no_operations_are_an_empty_object(server, client):
     [
         ({"resize": {"width": 0}}, photo(), 422, "resize.width takes"),
         ({}, b"no image", 415, ""),
-        ({}, animation(), 415, "2 frames"),
+        ({"output": {"format": "png"}}, animation(), 415, "2 frames"),
         ({}, photo()[:1000], 422, ""),
         ({"webhook": {}}, JPEG, 422, "webhook"),
         (3, JPEG, 400, "no JSON object"),

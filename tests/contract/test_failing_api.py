@@ -57,6 +57,7 @@ def site(request: pytest.FixtureRequest, make_site: MakeSite, broken: ApiServer)
     broken.always = FAULTS[request.param]
     return make_site(
         ROUTES,
+        api_key=broken.key,
         api_url=broken.url,
         timeout=0.2,
         retries=0,
@@ -115,7 +116,7 @@ def test_helpers_go_on_making_addresses(site: Site) -> None:
 def test_when_the_api_is_back_visitors_get_variants(make_site: MakeSite, broken: ApiServer) -> None:
     clock = Clock()
     broken.always = faults.status(500)
-    site = make_site(ROUTES, api_url=broken.url, retries=0, clock=clock)
+    site = make_site(ROUTES, api_key=broken.key, api_url=broken.url, retries=0, clock=clock)
     processor = site.service.processor
     assert isinstance(processor, ApiProcessor)
     processor.breaker.clock = clock
@@ -132,7 +133,7 @@ def test_when_the_api_is_back_visitors_get_variants(make_site: MakeSite, broken:
 
 
 def test_past_the_budget_visitors_get_originals(make_site: MakeSite, broken: ApiServer) -> None:
-    site = make_site(ROUTES, api_url=broken.url, monthly_budget=1)
+    site = make_site(ROUTES, api_key=broken.key, api_url=broken.url, monthly_budget=1)
     assert site.get("/photo.jpg", MODERN).type in ("image/avif", "image/webp")
     reply = site.get("/photo.jpg?w=50", MODERN)
     assert reply.body == ORIGINAL

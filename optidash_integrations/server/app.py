@@ -1,0 +1,375 @@
+"""The self-hosted image API as a Starlette app: routes, and what all requests share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from optidash_integrations.asgi.messages import request_of
+from optidash_integrations.errors import OptidashError
+from optidash_integrations.flows import in_thread
+from optidash_integrations.server import asked as asking
+from optidash_integrations.server import metrics as numbers
+from optidash_integrations.server import provisioning, replies
+from optidash_integrations.server.authentication import Authentication, is_loopback
+from optidash_integrations.server.configuration import Configuration
+from optidash_integrations.server.database import Database
+from optidash_integrations.server.engine_pool import Engines
+from optidash_integrations.server.fetching import Fetching, wanted_of
+from optidash_integrations.server.gate import API, Exchange, Gate, exchange_of
+from optidash_integrations.server.keys import Keys
+from optidash_integrations.server.limits import KeyLimits
+from optidash_integrations.server.metrics import Metrics
+from optidash_integrations.server.openapi import document as openapi
+from optidash_integrations.server.reception import (
+    MOST_DOCUMENT,
+    Pace,
+    Upload,
+    check_length,
+    read_all,
+    received,
+)
+from optidash_integrations.server.refusals import InvalidError, MissingError
+from optidash_integrations.server.routing import (
+    Endpoint,
+    check_encoding,
+    failed,
+    missed,
+    named,
+    unless_gone,
+)
+from optidash_integrations.server.seams import NO_WEBHOOKS, Jobs, Storing, Work
+from optidash_integrations.server.studio import Room, Studio
+from optidash_integrations.server.temporary import Temporary, Workroom
+from optidash_integrations.server.usage import Usage
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 60.0
+LOOK_SECONDS = 5.0
+MOST_NAME = 64 * 1024
+HOST = re.compile(r"[A-Za-z0-9._~\[\]:-]{1,255}")
+NO_WEBHOOK = "There is no such webhook"
+
+
+class Server:
+    """All parts of a server process, and what its addresses do."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        storing: Storing | None = None,
+        jobs: Jobs | None = None,
+        clock: Callable[[], float] = time.time,
+        database: Database | None = None,
+    ) -> None:
+        self.configuration = configuration
+        self.storing = storing
+        self.jobs = jobs
+        self.database = database or Database(configuration.database)
+        self.keys = Keys(self.database, clock=clock)
+        self.usage = Usage(self.database, clock=clock)
+        self.limits = KeyLimits(configuration.rate_limit, configuration.redis_url, clock=clock)
+        self.authentication = Authentication(self.keys, insecure=configuration.insecure)
+        self.metrics = Metrics()
+        self.temporary = Temporary(
+            configuration.data_dir / "temp",
+            configuration.temp_seconds,
+            configuration.temp_bytes,
+            clock,
+        )
+        self.workroom = Workroom(configuration.data_dir / "work")
+        self.engines = Engines(configuration)
+        fetching = Fetching(
+            configuration.allowed_hosts, configuration.fetch_seconds, configuration.max_input_bytes
+        )
+        self.studio = Studio(
+            configuration.limits,
+            self.engines,
+            self.temporary,
+            self.workroom,
+            fetching,
+            self.usage,
+            self.metrics,
+            storing,
+        )
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Be there from the first request to the last."""
+        await in_thread(self.workroom.open)
+        self.engines.start()
+        sweeper = asyncio.create_task(self.sweep())
+        if self.jobs is not None:
+            await self.jobs.start(self.studio.perform)
+        try:
+            yield
+        finally:
+            if self.jobs is not None:
+                await self.jobs.close()
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+            await self.engines.close()
+            self.studio.close()
+            if self.storing is not None:
+                await in_thread(self.storing.close)
+            self.workroom.close()
+            self.limits.close()
+            self.database.close()
+
+    async def sweep(self) -> None:
+        """Delete results whose time is over, as long as the server runs."""
+        last = -SWEEP_SECONDS
+        while True:
+            if self.temporary.is_due or time.monotonic() - last >= SWEEP_SECONDS:
+                last = time.monotonic()
+                try:
+                    await in_thread(self.temporary.sweep)
+                except OSError as error:
+                    logger.error("results could not be deleted: %s", error)
+            self.studio.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    # Images
+
+    async def upload(self, request: Request) -> Response:
+        """`POST /1.0/upload`."""
+        limit = self.configuration.max_input_bytes
+        check_length(request.headers.get("content-length"), limit)
+        check_encoding(request)
+        kind = request.headers.get("content-type", "")
+        async with self.studio.room() as room:
+            upload = await received(
+                request.stream(), kind, room.folder, limit, Pace(self.configuration.body_seconds)
+            )
+            return await self.worked(
+                request, room, asking.operations_document(upload.document), upload
+            )
+
+    async def fetch(self, request: Request) -> Response:
+        """`POST /1.0/fetch`."""
+        check_encoding(request)
+        async with self.studio.room() as room:
+            document = asking.operations_document(await self.body(request, MOST_DOCUMENT))
+            if "url" not in document:
+                raise InvalidError("'url' parameter is missing")
+            return await self.worked(request, room, document, None)
+
+    async def worked(
+        self, request: Request, room: Room, document: dict[str, Any], upload: Upload | None
+    ) -> Response:
+        """Answer a request for an image, whose body has been read."""
+        exchange = exchange_of(request.scope)
+        asked = asking.read(document, self.configuration.limits)
+        exchange.is_binary = exchange.is_binary or asked.is_binary
+        asking.check_combination(asked, binary=exchange.is_binary)
+        base_url = self.base_url(request)
+        if asked.get("webhook"):
+            await self.studio.place(asked, exchange.key)  # what is wrong with it is told now
+            return await self.accepted(exchange, document, upload, base_url)
+
+        async def work() -> Response:
+            source = upload or await self.studio.fetched(document, room)
+            done = await self.studio.made(
+                exchange.id,
+                exchange.key,
+                asked,
+                source,
+                room,
+                base_url,
+                binary=exchange.is_binary,
+            )
+            if done.answer is not None:
+                return replies.image_reply(done.answer, done.document)
+            return replies.json_reply(done.document)
+
+        return await unless_gone(request, work())
+
+    async def accepted(
+        self, exchange: Exchange, document: dict[str, Any], upload: Upload | None, base_url: str
+    ) -> Response:
+        """Answer 202 to a request that is done later."""
+        if self.jobs is None:
+            raise InvalidError(NO_WEBHOOKS)
+        if upload is None:
+            wanted_of(document.get("url"), document.get("headers"))
+        webhook = await in_thread(self.jobs.checked, document["webhook"])
+        work = Work(exchange.id, exchange.key, document, base_url)
+        if upload is not None:
+            work = Work(
+                exchange.id,
+                exchange.key,
+                document,
+                base_url,
+                upload.path,
+                upload.name,
+                upload.digest,
+                upload.size,
+            )
+        await self.jobs.accept(work, webhook)
+        return replies.json_reply({"success": True, "code": 202, "id": exchange.id}, 202)
+
+    async def temp(self, request: Request) -> Response:
+        """`GET /temp/{uuid}/{name}`."""
+        names = request.path_params
+        answer = await in_thread(
+            self.temporary.answer, request_of(request.scope), names["uuid"], names["name"]
+        )
+        return replies.AnswerResponse(answer)
+
+    # Accounts, keys, webhooks
+
+    async def account(self, request: Request) -> Response:
+        """`GET /1.0/account`."""
+        exchange = exchange_of(request.scope)
+        document = await in_thread(self.usage.account, exchange.key)
+        return replies.json_reply({**document, "id": exchange.id})
+
+    async def create_key(self, request: Request) -> Response:
+        """`POST /1.0/keys`."""
+        document = asking.parsed(await self.body(request, MOST_NAME) or b"null")
+        caller = exchange_of(request.scope).key
+        return replies.json_reply(await in_thread(provisioning.create, self.keys, caller, document))
+
+    async def rename_key(self, request: Request) -> Response:
+        """`PUT /1.0/keys/{key}`."""
+        document = asking.parsed(await self.body(request, MOST_NAME) or b"null")
+        caller, secret = exchange_of(request.scope).key, request.path_params["key"]
+        return replies.json_reply(
+            await in_thread(provisioning.rename, self.keys, caller, secret, document)
+        )
+
+    async def webhooks(self, request: Request) -> Response:
+        """`GET /1.0/webhooks/`."""
+        exchange = exchange_of(request.scope)
+        if self.jobs is None:
+            empty = {"success": True, "code": 200, "id": exchange.id, "webhooks": []}
+            return replies.json_reply(empty)
+        query = dict(request.query_params)
+        return replies.json_reply(await in_thread(self.jobs.listing, exchange.key, query))
+
+    async def webhook(self, request: Request) -> Response:
+        """`GET /1.0/webhooks/{id}`."""
+        if self.jobs is None:
+            raise MissingError(NO_WEBHOOK)
+        caller, identity = exchange_of(request.scope).key, request.path_params["id"]
+        return replies.json_reply(await in_thread(self.jobs.one, caller, identity))
+
+    # Operations
+
+    async def healthz(self, request: Request) -> Response:
+        """Say that this process lives."""
+        return Response("ok\n", media_type="text/plain")
+
+    async def readyz(self, request: Request) -> Response:
+        """Say whether work can be done: an engine process is there, and the database."""
+        if not self.engines.is_ready:
+            return Response("no engine process is ready\n", 503, media_type="text/plain")
+        try:
+            await in_thread(self.look_at_database)
+        except OptidashError:
+            return Response("the database can't be reached\n", 503, media_type="text/plain")
+        return Response("ok\n", media_type="text/plain")
+
+    def look_at_database(self) -> None:
+        with self.database.reading():
+            pass
+
+    async def show_metrics(self, request: Request) -> Response:
+        """Give the numbers to this machine, and to those who have a key."""
+        if not is_loopback(exchange_of(request.scope).client):
+            authorization = request.headers.get("authorization")
+            await in_thread(self.authentication.key, authorization)
+        self.studio.look()
+        text = await in_thread(self.metrics.text)
+        return Response(text, media_type=numbers.CONTENT_TYPE)
+
+    async def describe(self, request: Request) -> Response:
+        """Give the OpenAPI document."""
+        return replies.json_reply(openapi(self.base_url(request), self.configuration.limits))
+
+    # What they share
+
+    def base_url(self, request: Request) -> str:
+        """Return where the client reached the server, without a slash at the end."""
+        if self.configuration.public_url:
+            return self.configuration.public_url.rstrip("/")
+        host = request.headers.get("host", "")
+        if not HOST.fullmatch(host):
+            host = "localhost"
+        return f"{request.scope['scheme']}://{host}"
+
+    async def body(self, request: Request, most_bytes: int) -> bytes:
+        return await read_all(request.stream(), most_bytes, Pace(self.configuration.body_seconds))
+
+    def routes(self) -> list[Route]:
+        """Return all addresses; those of the API with and without a slash at the end."""
+        api: list[tuple[str, str, Endpoint]] = [
+            ("POST", "/upload", self.upload),
+            ("POST", "/fetch", self.fetch),
+            ("GET", "/account", self.account),
+            ("POST", "/keys", self.create_key),
+            ("PUT", "/keys/{key}", self.rename_key),
+            ("GET", "/webhooks", self.webhooks),
+            ("GET", "/webhooks/{id}", self.webhook),
+            ("GET", "/openapi.json", self.describe),
+        ]
+        others: list[tuple[str, str, Endpoint]] = [
+            ("GET", "/temp/{uuid}/{name}", self.temp),
+            ("GET", "/healthz", self.healthz),
+            ("GET", "/readyz", self.readyz),
+            ("GET", "/metrics", self.show_metrics),
+        ]
+        found = [
+            Route(f"{API}{path}{end}", named(f"{API}{path}", endpoint), methods=[method])
+            for method, path, endpoint in api
+            for end in ("", "/")
+        ]
+        return found + [
+            Route(path, named(path, endpoint), methods=[method])
+            for method, path, endpoint in others
+        ]
+
+
+def create(
+    configuration: Configuration,
+    *,
+    storing: Storing | None = None,
+    jobs: Jobs | None = None,
+    clock: Callable[[], float] = time.time,
+    database: Database | None = None,
+) -> Starlette:
+    """Return the app. Without `storing` and `jobs` it refuses `store` and `webhook`.
+
+    What it was given it closes when it ends; `database` is that of `jobs`. `clock` gives seconds
+    since 1970. Raises SettingsError for a wrong configuration.
+    """
+    server = Server(configuration, storing, jobs, clock, database)
+    gate = Middleware(
+        Gate,
+        authentication=server.authentication,
+        limits=server.limits,
+        metrics=server.metrics,
+    )
+    app = Starlette(
+        routes=server.routes(),
+        middleware=[gate],
+        exception_handlers={HTTPException: missed, OptidashError: failed},
+        lifespan=server.lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.server = server
+    return app

@@ -1,0 +1,305 @@
+"""Uploads: multipart bodies, taken apart as they come in, images written to disk and hashed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from optidash_integrations.flows import in_thread
+from optidash_integrations.server.refusals import InvalidError, RefusedError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+KINDS = frozenset({b"multipart/form-data", b"multipart/mixed"})
+MOST_PARTS = 32
+MOST_DOCUMENT = 1024 * 1024
+"""Bytes of the operations document."""
+
+SLACK = 64 * 1024
+"""Bytes that boundaries and the headers of parts may have beside the image and the document."""
+
+BLOCK = 1024 * 1024
+"""So many bytes are gathered before they are written."""
+
+SLOWEST = 16 * 1024
+"""Bytes a second; a body that comes more slowly, `seconds` aside, is given up."""
+
+BROKEN = "The multipart body can't be read"
+CUT_OFF = "The multipart body ends too early"
+NO_FILE = "'file' part is missing: it must hold the image"
+NAME = "image"
+LONGEST_NAME = 80
+UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\"<>|:*?%#]')
+
+
+class BadRequestError(RefusedError):
+    """What was sent can't be read at all."""
+
+    public_status = 400
+
+
+class TooSlowlyError(RefusedError):
+    """The body did not come in time."""
+
+    public_status = 408
+
+
+class TooMuchError(RefusedError):
+    """The body, or the image in it, has more bytes than are taken."""
+
+    public_status = 413
+
+
+class WrongTypeError(RefusedError):
+    """The body is not of a type that is taken here."""
+
+    public_status = 415
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What came: the image in a file, under the name it was sent with, and the document's text.
+
+    `digest` is the SHA-256 of the image, in hex.
+    """
+
+    path: Path
+    name: str
+    size: int
+    digest: str
+    document: bytes
+
+
+class Form:
+    """Takes a body apart; `feed` never touches the disk, `write` does and may run in a thread.
+
+    Raises RefusedError for what is wrong in it.
+    """
+
+    def __init__(self, content_type: str, path: Path, max_bytes: int) -> None:
+        self.path = path
+        self.max_bytes = max_bytes
+        self.digest = hashlib.sha256()
+        self.blocks: list[bytes] = []
+        self.gathered = 0
+        self.size = 0
+        self.parts = 0
+        self.total = 0
+        self.names: list[str] = []
+        self.file_name = ""
+        self.document = bytearray()
+        self.header, self.value = bytearray(), bytearray()
+        self.disposition = ""
+        self.name = ""
+        self.is_complete = False
+        self.parser = MultipartParser(boundary_of(content_type), self.callbacks())
+        self.file = path.open("xb")
+
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self.begin_part,
+            "on_header_field": self.add_field,
+            "on_header_value": self.add_value,
+            "on_header_end": self.end_header,
+            "on_headers_finished": self.end_headers,
+            "on_part_data": self.add_data,
+            "on_end": self.end,
+        }
+
+    def feed(self, chunk: bytes) -> None:
+        """Take some more of the body."""
+        self.total += len(chunk)
+        if self.total > self.max_bytes + MOST_DOCUMENT + SLACK:
+            raise too_much(self.max_bytes)
+        if self.is_complete:
+            return  # an epilogue, which nobody reads
+        try:
+            self.parser.write(chunk)
+        except FormParserError as error:
+            raise BadRequestError(BROKEN) from error
+
+    def begin_part(self) -> None:
+        self.parts += 1
+        if self.parts > MOST_PARTS:
+            raise BadRequestError(f"The multipart body has more than {MOST_PARTS} parts")
+        self.disposition, self.name = "", ""
+
+    def add_field(self, data: bytes, start: int, end: int) -> None:
+        self.header += data[start:end]
+
+    def add_value(self, data: bytes, start: int, end: int) -> None:
+        self.value += data[start:end]
+
+    def end_header(self) -> None:
+        if self.header.lower() == b"content-disposition":
+            self.disposition = self.value.decode("utf-8", "replace")
+        self.header.clear()
+        self.value.clear()
+
+    def end_headers(self) -> None:
+        """Begin with a part's content."""
+        name, file_name = named(self.disposition)
+        self.name = name
+        if name in ("file", "data") and name in self.names:
+            raise InvalidError(f"'{name}' part must come only once")
+        self.names.append(name)
+        if name == "file":
+            self.file_name = file_name
+
+    def add_data(self, data: bytes, start: int, end: int) -> None:
+        length = end - start
+        if self.name == "file":
+            self.size += length
+            if self.size > self.max_bytes:
+                raise too_much(self.max_bytes)
+            self.blocks.append(data[start:end])
+            self.gathered += length
+        elif self.name == "data":
+            if len(self.document) + length > MOST_DOCUMENT:
+                raise TooMuchError(f"'data' part must have at most {MOST_DOCUMENT} bytes")
+            self.document += data[start:end]
+
+    def end(self) -> None:
+        self.is_complete = True
+
+    def write(self) -> None:
+        """Write what has been gathered."""
+        blocks, self.blocks, self.gathered = self.blocks, [], 0
+        for block in blocks:
+            self.digest.update(block)
+        self.file.writelines(blocks)
+
+    def finish(self) -> Upload:
+        """Write the rest, and return what came."""
+        if not self.is_complete:
+            raise BadRequestError(CUT_OFF)
+        if "file" not in self.names:
+            raise InvalidError(NO_FILE)
+        if not self.size:
+            raise InvalidError("'file' part must not be empty")
+        self.write()
+        self.file.close()
+        digest = self.digest.hexdigest()
+        return Upload(
+            self.path, clean_name(self.file_name), self.size, digest, bytes(self.document)
+        )
+
+    def close(self) -> None:
+        self.file.close()
+
+
+async def received(
+    body: AsyncIterator[bytes],
+    content_type: str,
+    folder: Callable[[], Path],
+    max_bytes: int,
+    pace: Pace,
+) -> Upload:
+    """Read a multipart body whose image goes to a file in a new folder.
+
+    Raises RefusedError for what is wrong in it.
+    """
+    check_type(content_type)
+    form = await in_thread(lambda: Form(content_type, folder() / "source", max_bytes))
+    try:
+        async for chunk in pace.kept(body):
+            form.feed(chunk)
+            if form.gathered >= BLOCK:
+                await in_thread(form.write)
+        return await in_thread(form.finish)
+    finally:
+        form.close()
+
+
+async def read_all(body: AsyncIterator[bytes], most_bytes: int, pace: Pace) -> bytes:
+    """Read a body into memory. Raises RefusedError where it is too long, or too slow."""
+    whole = bytearray()
+    async for chunk in pace.kept(body):
+        whole += chunk
+        if len(whole) > most_bytes:
+            raise TooMuchError(f"The body must have at most {most_bytes} bytes")
+    return bytes(whole)
+
+
+class Pace:
+    """How slowly a body may come: `seconds` without a byte, or for all of it beside its length."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self.clock = clock
+
+    async def kept(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Give the pieces of a body. Raises TooSlowlyError."""
+        began, total = self.clock(), 0
+        while True:
+            left = began + self.seconds + total / SLOWEST - self.clock()
+            try:
+                async with asyncio.timeout(max(0.0, left)):
+                    chunk = await anext(body)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as error:
+                raise TooSlowlyError("The request came too slowly") from error
+            total += len(chunk)
+            yield chunk
+
+
+def check_type(content_type: str) -> None:
+    if parse_options_header(content_type)[0] not in KINDS:
+        raise WrongTypeError("Content-Type must be multipart/form-data")
+
+
+def check_length(told: str | None, most_bytes: int) -> None:
+    """Raise TooMuchError where a body's Content-Length tells that it is too long."""
+    length = int(told[:18]) if told and told.isascii() and told.isdigit() else 0
+    if length > most_bytes + MOST_DOCUMENT + SLACK:
+        raise too_much(most_bytes)
+
+
+def too_much(most_bytes: int) -> TooMuchError:
+    return TooMuchError(f"The image must have at most {most_bytes} bytes")
+
+
+def boundary_of(content_type: str) -> bytes:
+    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    if not 1 <= len(boundary) <= 70:  # RFC 2046, 5.1.1
+        raise BadRequestError("Content-Type must name the boundary of the parts")
+    return boundary
+
+
+def named(disposition: str) -> tuple[str, str]:
+    """Return the name of a part, and that of its file, in a Content-Disposition."""
+    try:
+        _, options = parse_options_header(disposition.encode().decode("latin-1"))
+    except (ValueError, UnicodeError):
+        return "", ""
+    name, file_name = options.get(b"name", b""), options.get(b"filename", b"")
+    return name.decode("utf-8", "replace"), file_name.decode("utf-8", "replace")
+
+
+def clean_name(name: str) -> str:
+    """Return a file name that may stand in addresses, headers and folders."""
+    last = re.split(r"[/\\]", name)[-1]
+    kept = "".join(c for c in UNSAFE.sub("_", last) if c.isprintable()).strip(" .")
+    stem, dot, extension = kept.rpartition(".")
+    if not dot or len(extension) > 8:
+        stem, dot, extension = kept, "", ""
+    # Whatever is not ASCII takes up to 12 bytes in JSON and in addresses, three times over.
+    while len(stem) > 1 and cost(stem) > LONGEST_NAME:
+        stem = stem[:-1]
+    extension = extension if extension.isascii() else ""
+    return (f"{stem}{dot}{extension}" if extension else stem) or NAME
+
+
+def cost(text: str) -> int:
+    return sum(1 if c.isascii() else 3 for c in text)
