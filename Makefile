@@ -24,7 +24,7 @@ PROGRAMS := chromium nginx:nginx-light redis-server varnishd:varnish wrk \
 	pg_createcluster:postgresql
 
 .DEFAULT_GOAL := help
-.PHONY: help pictures demo test lint types types42 tests tests42 soak bench clean programs
+.PHONY: help fuzz pictures demo test lint types types42 tests tests42 soak bench clean programs
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -32,7 +32,8 @@ help:
 	@echo "make test    lint, types and tests, on Django 5.2 and 4.2, and the built wheel"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   benchmarks, as ratios"
-	@echo "make soak    ten minutes of load on small caches, and 200 killed writers"
+	@echo "make soak    ten minutes of load on small caches, 200 killed writers, 5,000 images"
+	@echo "make fuzz    ten minutes of damaged files and random operations"
 	@echo "make pictures docs/operations.md with its example pictures"
 	@echo "make clean   removes what the others made"
 
@@ -84,6 +85,10 @@ soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.soak.delivery --seconds 600
 	@rm -rf build/killed && mkdir -p build
 	@$(BIN)/python -m tests.soak.killing build/killed --kills 200
+	@$(BIN)/python -m tests.soak.memory --images 5000
+
+fuzz: $(VENV)/.dev
+	@$(BIN)/python -m tests.fuzz.engine --seconds 600
 
 bench: $(VENV)/.dev programs
 	@$(BIN)/python -m benchmarks
