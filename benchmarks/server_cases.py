@@ -86,11 +86,11 @@ class ServerCase:
             except ThumborMissing as reason:
                 print(f"No comparison with thumbor: {reason}.")
             sides[DIRECT] = stack.enter_context(called(self, photos))
+            # A load that ends after so many requests is a test's, which needs no figures.
+            seconds = 0.5 if getattr(effort.load, "requests", None) else effort.seconds
             for side in sides.values():
-                side(min(1.0, effort.seconds))
-            taken = [
-                [side(effort.seconds) for side in sides.values()] for _ in range(effort.rounds)
-            ]
+                side(min(1.0, seconds))
+            taken = [[side(seconds) for side in sides.values()] for _ in range(effort.rounds)]
         ours, *others = zip(*taken, strict=True)
         labels = list(sides)[1:]
         return [

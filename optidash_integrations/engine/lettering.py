@@ -35,6 +35,8 @@ LONGEST_TEXT = 2000
 """Characters."""
 MOST_MARKS = 4
 """Accents on one letter: each is drawn above the last one."""
+LONGEST_SIDE = 30_000
+"""Pixels; Cairo draws nothing longer than 32,767."""
 TRIAL_SIZE = 4
 """In which a text is drawn first to learn how many pixels it takes."""
 POINTS = 72
@@ -70,7 +72,11 @@ def written(
     if size > TRIAL_SIZE:
         trial = drawn(plain, described, TRIAL_SIZE, width * TRIAL_SIZE / size, alignment)
         growth = size / TRIAL_SIZE
-        if size > within.max_height or trial.width * trial.height * growth**2 > within.max_pixels:
+        if (
+            size > within.max_height
+            or trial.width * trial.height * growth**2 > within.max_pixels
+            or max(trial.width, trial.height) * growth > LONGEST_SIDE
+        ):
             raise OptionError("text.size", "a size at which the text fits the limits", size)
     return inked(drawn(plain, described, size, width, alignment), colour)
 

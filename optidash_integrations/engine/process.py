@@ -19,7 +19,7 @@ from optidash_integrations.engine.metadata import kept
 from optidash_integrations.engine.plan import Plan
 from optidash_integrations.engine.probe import probe_bytes
 from optidash_integrations.engine.recipes import recipe_of
-from optidash_integrations.engine.strip import without_position
+from optidash_integrations.engine.strip import has_right_checksums, without_position
 from optidash_integrations.engine.tools import NONE, Tools
 from optidash_integrations.engine.watch import Watch
 from optidash_integrations.errors import (
@@ -91,7 +91,8 @@ def worked(job: Job, recipe: Recipe, *, moves: bool) -> tuple[bytes, pyvips.Imag
     """Return the result's bytes, its pixels, and the recipe that was followed in the end."""
     target, probe, plan = recipe.format, job.probe, job.plan
     untouched = is_untouched(job.operations, plan)
-    if untouched and recipe.lossless and target is probe.format and can_be_packed(recipe):
+    whole = untouched and not probe.is_animated  # where only the first frame is asked for
+    if whole and recipe.lossless and target is probe.format and can_be_packed(recipe):
         # libjpeg makes up what a truncated file lacks: the pixels are looked at in any case.
         wanted = pixels_of(job)
         return packed(job, recipe), wanted, recipe
@@ -208,6 +209,8 @@ def smaller(content: bytes, job: Job, recipe: Recipe) -> bytes:
     ):
         return content
     stripped = without_position(data, probe.format)
+    if probe.format is formats.PNG and not has_right_checksums(stripped):
+        return content
     return stripped if len(stripped) <= len(content) else content
 
 

@@ -29,11 +29,15 @@ class Watch:
         self.clock = clock
         self.ends = clock() + seconds
         self.has_rung = False
+        self.handles: list[Any] = []
 
     def over(self, image: pyvips.Image) -> pyvips.Image:
         """Return the image; work on it, and on what is made of it, stops when time is up."""
         image.set_progress(True)
         image.signal_connect("eval", self.tick)
+        # What libvips calls belongs to pyvips' object, which may go long before libvips' image
+        # does: the process would end there.
+        self.handles.extend(getattr(image, "_handles", ()))
         return image
 
     def tick(self, image: pyvips.Image, progress: Any) -> None:

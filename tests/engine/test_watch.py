@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 from itertools import count
 
 import pytest
@@ -39,3 +40,23 @@ def test_every_frame_of_an_animation_counts() -> None:
     source = encoded(noise(200, 200), "gif", save_all=True, append_images=[noise(200, 200)] * 20)
     with pytest.raises(TooSlowError):
         process(source, Operations(), formats.WEBP, Limits(max_seconds=0.005))
+
+
+def look_over_many() -> None:
+    """Watch pictures that pyvips lets go of while libvips still works on what was made of them."""
+    watch = Watch(60)
+    for number in range(200):
+        image = watch.over(pyvips.Image.black(300, 300) + number)
+        blurred = image.gaussblur(2)
+        del image
+        others = [object() for _ in range(10_000)]
+        blurred.avg()
+        watch.over(blurred.copy_memory()).pngsave_buffer()
+        del others
+
+
+def test_a_watched_picture_may_go_before_what_was_made_of_it() -> None:
+    child = multiprocessing.get_context("spawn").Process(target=look_over_many, daemon=True)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0

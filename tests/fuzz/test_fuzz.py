@@ -56,7 +56,7 @@ def test_damage_is_done_to_more_than_half_of_the_files() -> None:
 
 def test_a_process_that_dies_is_a_finding_and_another_goes_on(tmp_path: Path) -> None:
     worker = Worker(tmp_path / "errors.log")
-    good = Case("good", SAMPLES[0].data, {}, "png", NARROW)
+    good = Case("good", made_here()["jpeg"], {}, "png", NARROW)
     try:
         assert worker.outcome(good).kind == "made"
         worker.process.kill()

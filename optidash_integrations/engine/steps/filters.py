@@ -39,9 +39,11 @@ def blurred(image: pyvips.Image, asked: Filter) -> pyvips.Image:
         return image
     sigma = asked.blur.value
     precision = "integer" if sigma < 10 else "approximate"
-    return with_premultiplied(
+    made = with_premultiplied(
         image, lambda i: i.gaussblur(sigma, min_ampl=TAILS, precision=precision)
     )
+    # Effects that look at a pixel more than once would have it blurred each time.
+    return made.copy_memory()
 
 
 def pixelated(image: pyvips.Image, asked: Filter) -> pyvips.Image:
