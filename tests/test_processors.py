@@ -44,8 +44,9 @@ def test_the_engine_tells_its_revision_and_formats() -> None:
     engine = EngineProcessor()
     assert isinstance(engine, Processor)
     assert engine.revision.startswith("engine-3-8.")
-    assert engine.formats == {"jpg", "png", "webp", "avif", "gif"}
-    assert engine.reads == engine.formats | {"tiff"}
+    assert engine.formats == {"jpg", "png", "webp", "avif", "gif", "jp2"}
+    assert engine.reads >= engine.formats | {"tiff", "bmp", "ico", "psd"}
+    assert "svg" not in engine.reads
 
 
 def test_without_pyvips_the_engine_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
