@@ -24,7 +24,7 @@ PROGRAMS := chromium nginx:nginx-light redis-server varnishd:varnish wrk \
 	pg_createcluster:postgresql
 
 .DEFAULT_GOAL := help
-.PHONY: help fuzz pictures demo test lint types types42 tests tests42 soak bench clean programs
+.PHONY: help fuzz pictures demo test lint types types42 tests tests42 soak schema bench clean programs
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -32,8 +32,9 @@ help:
 	@echo "make test    lint, types and tests, on Django 5.2 and 4.2, and the built wheel"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   benchmarks, as ratios"
-	@echo "make soak    ten minutes of load on small caches, 200 killed writers, 5,000 images"
+	@echo "make soak    half an hour of load on caches, engine and server"
 	@echo "make fuzz    ten minutes of damaged files and random operations"
+	@echo "make schema  five minutes of requests from the server's OpenAPI document"
 	@echo "make pictures docs/operations.md with its example pictures"
 	@echo "make clean   removes what the others made"
 
@@ -86,6 +87,10 @@ soak: $(VENV)/.dev
 	@rm -rf build/killed && mkdir -p build
 	@$(BIN)/python -m tests.soak.killing build/killed --kills 200
 	@$(BIN)/python -m tests.soak.memory --images 5000
+	@$(BIN)/python -m tests.soak.server --seconds 600
+
+schema: $(VENV)/.dev
+	@$(BIN)/python -m tests.soak.schema --seconds 300
 
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tests.fuzz.engine --seconds 600
@@ -98,6 +103,6 @@ pictures: $(VENV)/.demo
 
 clean:
 	@rm -rf $(VENV) $(VENV42) build dist htmlcov .coverage .coverage.* $(SITES)/var
-	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
 	@rm -f $(SITES)/photos/*.jpg
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

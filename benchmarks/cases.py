@@ -25,6 +25,7 @@ from benchmarks.measures import (
     by_round,
     in_turns,
 )
+from benchmarks.server_cases import SERVER
 from benchmarks.servers import ROOT, ServerError, Side, check, running
 
 WARM_SECONDS = 1.0
@@ -251,6 +252,7 @@ ALL: tuple[Case, ...] = (
     *SERVED,
     MissCase(),
     *ENGINE,
+    *SERVER,
     OverheadCase(),
     MemoryCase(),
 )
