@@ -10,6 +10,9 @@ from pathlib import Path
 NEARBY = Path(__file__).parents[2].parent / "shared" / "corpus"
 FOLDER = Path(os.environ.get("OPTIDASH_CORPUS") or NEARBY)
 
+WHOLE = os.environ.get("OPTIDASH_CORPUS_WHOLE") == "1"
+"""Whether everything is done to every file, which takes some minutes."""
+
 
 @dataclass(frozen=True)
 class Row:

@@ -21,7 +21,7 @@ from .corpus import Row, is_present, rows
 
 pytestmark = pytest.mark.skipif(not is_present(), reason="no folder of test images")
 
-LONGEST = 256
+LONGEST = 160
 READ = {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "APNG"}
 FOREIGN = {"BMP", "ICO", "JPEG2000"} | ({"HEIF"} if HAS_HEIF else set())
 WITH_SVG = Limits(svg=True)

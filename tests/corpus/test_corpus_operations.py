@@ -6,7 +6,6 @@ Each goes through one of ten documents; OPTIDASH_CORPUS_WHOLE=1 takes each throu
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +18,11 @@ from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
 from tests.fuzz.samples import is_read
 
-from .corpus import is_present, rows
+from .corpus import WHOLE, is_present, rows
 
 pytestmark = pytest.mark.skipif(not is_present(), reason="no folder of test images")
 
 LIMITS = Limits(svg=True)
-WHOLE = os.environ.get("OPTIDASH_CORPUS_WHOLE") == "1"
 PART = 10
 """One of so many documents is done to a file."""
 
@@ -94,13 +92,13 @@ WORKS = (
     Work(
         {
             "crop": {"mode": "smart", "width": 8, "height": 8},
-            "resize": {"mode": "exact", "width": 20, "height": 20},
+            "resize": {"mode": "exact", "width": 10, "height": 10},
             "super_resolution": {"factor": 2},
             "filter": {"pixelate": 4, "sepia": True, "invert": True},
             "output": STILL,
         },
         "png",
-        (40, 40),
+        (20, 20),
     ),
     Work(
         {
