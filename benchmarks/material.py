@@ -19,7 +19,7 @@ FOLDER = "BENCHMARK_FOLDER"
 """The environment variable that tells a server where the material lies."""
 
 SOURCE, SENT = "photo.jpg", "photo.webp"
-SIZE, LARGE_SIZE = (1000, 750), (2560, 1920)
+SIZE, LARGE_SIZE = (840, 630), (2560, 1920)
 PAGE = b"<!doctype html><title>A page</title>" + b"<p>Some words of a page.</p>" * 350
 
 # Dates and tags of the sources have to be settled before they count as validators.
