@@ -668,7 +668,10 @@ def test_the_engines_formats_are_tried(server, monkeypatch):
     monkeypatch.setenv("OPTIDASH_PROCESSOR", "engine")
     mark, what, _ = doctor()["libvips"]
     assert mark == "ok"
-    assert "reads AVIF, GIF, JPEG, PNG, TIFF, WEBP; writes AVIF, GIF, JPEG, PNG, WEBP" in what
+    assert (
+        "reads AVIF, GIF, JP2, JPEG, PNG, TIFF, WEBP; writes AVIF, GIF, JP2, JPEG, PNG, WEBP"
+        in what
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from optidash_integrations.engine.tools import NONE, Tools
 from optidash_integrations.engine.watch import Watch
 from optidash_integrations.errors import (
     AnimatedImageError,
+    BrokenImageError,
     ImageTooLargeError,
     OptionError,
     SourceNotFoundError,
@@ -204,11 +205,15 @@ def smaller(content: bytes, job: Job, recipe: Recipe) -> bytes:
         len(content) < len(data)
         or probe.format is not recipe.format
         or probe.format not in STRIPPABLE
+        or probe.orientation != 1
         or not is_untouched(job.operations, job.plan)
         or (output is not None and (output.quality or output.encoding or output.metadata))
     ):
         return content
-    stripped = without_position(data, probe.format)
+    try:
+        stripped = without_position(data, probe.format)
+    except BrokenImageError:  # libvips lives with more than that does
+        return content
     if probe.format is formats.PNG and not has_right_checksums(stripped):
         return content
     return stripped if len(stripped) <= len(content) else content
