@@ -38,7 +38,7 @@ FORMATS = {
 
 SIZES = {"same": "", "1280": "?w=1280"}
 
-LEAST_SAVED = {"same": 30.0, "1280": 85.0}
+LEAST_SAVED = {"same": 50.0, "1280": 85.0}
 """Per cent that Chrome has to be saved on a camera's JPEG, by size."""
 
 CAMERA_PIXELS = 5_000_000

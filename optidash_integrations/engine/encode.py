@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from optidash_integrations import formats
 from optidash_integrations.engine import jpeg2000, lossless, vips
 from optidash_integrations.engine.metadata import KEEP
-from optidash_integrations.engine.quality import TARGETS, is_good_enough, settle
+from optidash_integrations.engine.quality import TARGETS, is_good_enough, may_lose_colours, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,14 +145,20 @@ def avif(image: pyvips.Image, recipe: Recipe) -> bytes:
 def png(image: pyvips.Image, recipe: Recipe) -> bytes:
     """Write a PNG, with a palette where that comes as near to the picture as is asked for."""
     level = lossless.PATIENT_LEVEL if recipe.patient else lossless.REQUEST_LEVEL
-    # Grey needs no palette: it has one band as it is.
-    if not recipe.lossless and image.bands > 2 and (recipe.compression or recipe.graphic):
+    if is_for_palette(image, recipe):
         content = image.pngsave_buffer(palette=True, effort=5, **recipe.common)
         if recipe.compression not in TARGETS or is_good_enough(image, content, recipe.compression):
             return lossless.packed(content, level)
     return lossless.packed(
         image.pngsave_buffer(filter=NO_FILTER, compression=1, **recipe.common), level
     )
+
+
+def is_for_palette(image: pyvips.Image, recipe: Recipe) -> bool:
+    """Say whether a palette is worth trying: grey needs none, a photograph is worse for it."""
+    if recipe.lossless or image.bands < 3:
+        return False
+    return recipe.graphic or (recipe.compression in TARGETS and may_lose_colours(image))
 
 
 def gif(image: pyvips.Image, recipe: Recipe) -> bytes:

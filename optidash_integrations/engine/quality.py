@@ -53,6 +53,19 @@ USUAL = {
 }
 PLAUSIBLE = 15
 
+# The share of pixels that equal their neighbour from which a picture can be a graphic: foliage and
+# grain compress as text does, but no two pixels of theirs are the same.
+FLAT = 0.48
+
+# Colours of a palette.
+PALETTE = 256
+
+# AVIF is predicted well enough to make use of what a target tolerates. Of a picture full of grain,
+# where a point costs the most bytes, so many settings are spared: all of them from the second of
+# these logarithms of bytes a pixel, none below the first.
+SPARED = {85: 3, 75: 3, 65: 1}
+CLEAN, GRAINY = -2.35, -1.95
+
 
 class Kind(NamedTuple):
     """What a picture is, as far as encoders go."""
@@ -63,8 +76,9 @@ class Kind(NamedTuple):
 
 def kind_of(image: pyvips.Image) -> Kind:
     """Say how a picture compresses, and whether that is as drawings, charts and text do."""
-    features = spread(sizes(strips(image)))
-    return Kind(dot(learned.GRAPHIC, features) > 0, features)
+    sample = strips(image)
+    features = spread(sizes(sample))
+    return Kind(dot(learned.GRAPHIC, features) > 0 and flatness(sample) > FLAT, features)
 
 
 def settle(image: pyvips.Image, recipe: Recipe, write: Write) -> Recipe:
@@ -93,7 +107,14 @@ def predicted(recipe: Recipe, kind: Kind) -> int:
     if not kind.graphic:
         usual = USUAL[recipe.format][target]
         found = min(max(found, usual - PLAUSIBLE), usual + PLAUSIBLE)
+        if recipe.format is formats.AVIF:
+            found -= SPARED[target] * grain(kind)
     return bounded(found)
+
+
+def grain(kind: Kind) -> float:
+    """Return from 0 to 1 how much fine detail a picture has."""
+    return min(max((kind.features[1] - CLEAN) / (GRAINY - CLEAN), 0.0), 1.0)
 
 
 def on_the_safe_side(recipe: Recipe) -> Recipe:
@@ -166,6 +187,18 @@ def opaque(image: pyvips.Image) -> pyvips.Image:
     return (image if image.bands == 3 else image.colourspace("srgb")).copy_memory()
 
 
+def may_lose_colours(image: pyvips.Image) -> bool:
+    """Say whether a palette suits a picture: drawings and text, large enough to be measured.
+
+    Where a photograph is part of one, its colours are too many, even told apart by four bits each.
+    """
+    if image.width * image.height < TILE**2:
+        return False
+    image = opaque(image)
+    colours = (image.hist_find_ndim(bins=16) > 0).avg() / 255 * 16**3
+    return colours <= PALETTE and kind_of(image).graphic
+
+
 def is_good_enough(image: pyvips.Image, content: bytes, compression: str) -> bool:
     """Say whether what was written reaches a target, as far as samples tell."""
     original = metric().scales(opaque(tiles(image, SAMPLED)))
@@ -185,6 +218,15 @@ def strips(image: pyvips.Image) -> pyvips.Image:
         parts = [image.crop(0, top, image.width, STRIP) for top in tops]
         image = vips.pyvips.Image.arrayjoin(parts, across=1)
     return opaque(image)
+
+
+def flatness(sample: pyvips.Image) -> float:
+    """Return the share of pixels that equal the one beside them."""
+    if sample.width < 2:
+        return 1.0
+    left = sample.crop(0, 0, sample.width - 1, sample.height)
+    right = sample.crop(1, 0, sample.width - 1, sample.height)
+    return float(left.relational(right, "equal").bandand().avg() / 255)
 
 
 def sizes(sample: pyvips.Image) -> tuple[float, ...]:

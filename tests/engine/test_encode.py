@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from optidash_integrations import formats
-from optidash_integrations.engine import vips
+from optidash_integrations.engine import quality, vips
 from optidash_integrations.engine.encode import Recipe, encode, writable
 from optidash_integrations.errors import ProcessorError
 from tests.engine.test_quality import page, photo
@@ -54,6 +54,23 @@ def test_lossless_is(target: formats.Format) -> None:
 def test_a_png_gets_a_palette_where_that_is_good_enough() -> None:
     made = opened(encode(page(), Recipe(formats.PNG, compression="medium")))
     assert made.mode == "P"
+
+
+def test_a_png_of_a_photograph_on_a_plain_ground_keeps_its_colours() -> None:
+    bright = (photo(400, 300) * 1.6 - 76).cast("uchar").copy(interpretation="srgb")
+    image = bright.embed(100, 100, 800, 600, extend="background", background=[255, 0, 0])
+    image = image.copy_memory()
+    assert quality.kind_of(image).graphic
+    made = vips.pyvips.Image.new_from_buffer(
+        encode(image, Recipe(formats.PNG, compression="high")), ""
+    )
+    assert np.array_equal(made.numpy(), image.numpy())
+
+
+def test_a_small_png_keeps_its_colours() -> None:
+    image = page().crop(15, 15, 48, 48).copy_memory()
+    made = opened(encode(image, Recipe(formats.PNG, compression="medium")))
+    assert np.array_equal(np.asarray(made.convert("RGB")), image.numpy())
 
 
 def test_a_png_gets_no_palette_where_colours_would_be_missed() -> None:

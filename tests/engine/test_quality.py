@@ -79,6 +79,24 @@ def test_text_is_told_from_photographs() -> None:
     assert not quality.kind_of(photo()).graphic
 
 
+def test_foliage_is_no_graphic() -> None:
+    """Fine grain compresses as text does, but hardly a pixel of it equals the next."""
+    grain = vips.pyvips.Image.gaussnoise(900, 700, mean=0, sigma=30, seed=3).gaussblur(0.6)
+    image = (photo(900, 700) + grain).cast("uchar").copy(interpretation="srgb").copy_memory()
+    assert not quality.kind_of(image).graphic
+
+
+def test_of_a_grainy_photograph_avif_keeps_a_little_less() -> None:
+    clean, grainy = (
+        quality.Kind(graphic=False, features=quality.spread((fine, -1.1, -2.0)))
+        for fine in (quality.CLEAN, quality.GRAINY)
+    )
+    assert (quality.grain(clean), quality.grain(grainy)) == (0, 1)
+    plain = quality.dot(quality.learned.PHOTOS["avif"][75], grainy.features)
+    recipe = Recipe(formats.AVIF, compression="medium")
+    assert quality.predicted(recipe, grainy) == round(plain - quality.SPARED[75])
+
+
 def test_a_drawing_of_few_colours_becomes_lossless_where_that_is_smaller() -> None:
     drawing = vips.pyvips.Image.black(400, 300, bands=3).copy(interpretation="srgb") + 255
     drawing = drawing.cast("uchar").draw_rect([200, 30, 30], 40, 40, 100, 80, fill=True)
