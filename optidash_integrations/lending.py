@@ -46,9 +46,9 @@ class Fetcher:
 
 
 def tools_of(settings: Settings) -> Tools:
-    """Return what these settings lend the engine, which serves and tells nobody of the source."""
+    """Return what these settings lend the engine, which serves images and tells nobody of them."""
     return Tools(
-        describes_source=False,
+        describes=False,
         watermarks=settings.watermarks,
         fonts=settings.fonts,
         face_model=settings.face_model,

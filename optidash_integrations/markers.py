@@ -8,6 +8,7 @@ over is left alone until its bytes change.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,13 +57,22 @@ class Markers:
         if self.folder is None:
             return None
         try:
-            deaths = sum(self.deaths_told_by(path, key) for path in self.folder.glob(f"{digest}.*"))
+            deaths = sum(self.deaths_told_by(path, key) for path in self.markers_of(digest))
             if deaths < MOST_DEATHS:
                 return self.write(self.folder / f"{digest}.{key}", deaths)
         except OSError as error:
             self.complain(error)
             return None
         raise DeadlyImageError(f"{deaths} processes that worked on it came to their end")
+
+    def markers_of(self, digest: str) -> list[Path]:
+        """Return the markers of a source. There are as many in all as work is going on."""
+        assert self.folder is not None
+        try:
+            names = os.listdir(self.folder)  # noqa: PTH208  a pattern of pathlib's costs more
+        except FileNotFoundError:
+            return []
+        return [self.folder / name for name in names if name.startswith(f"{digest}.")]
 
     def deaths_told_by(self, path: Path, key: str) -> int:
         """Return how many deaths an old marker tells, and remove it; 0 where its work goes on."""

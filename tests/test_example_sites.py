@@ -41,8 +41,8 @@ def photo(width: int, height: int, seed: int = 7, **options: object) -> bytes:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    (folder / "peaks.jpg").write_bytes(photo(1600, 1200))
-    (folder / "upright.jpg").write_bytes(photo(900, 1350, seed=8))
+    (folder / "peaks.jpg").write_bytes(photo(1000, 750))
+    (folder / "upright.jpg").write_bytes(photo(540, 810, seed=8))
     return folder
 
 

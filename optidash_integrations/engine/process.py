@@ -12,6 +12,7 @@ from optidash_integrations.engine import animation, lossless, vips
 from optidash_integrations.engine.describe import describe
 from optidash_integrations.engine.detect import told_of
 from optidash_integrations.engine.encode import ENCODERS, LONGEST_SIDE, completed, encode
+from optidash_integrations.engine.heap import HEAP
 from optidash_integrations.engine.job import EFFECTS, Job
 from optidash_integrations.engine.load import frames_of, pixels_of
 from optidash_integrations.engine.look import seen
@@ -73,6 +74,7 @@ def process(
         raise OptionError("output.format", f"one of {names}", target.name)
     moves = probe.is_animated and stays_animated(operations, target, probe)
     vips.claim()
+    HEAP.count(4 * probe.width * probe.height * probe.frames)
     watch = Watch(limits.max_seconds)
     sight, notes = seen(data, probe, operations, tools, limits)
     size = probe.upright_width, probe.upright_height
@@ -83,12 +85,14 @@ def process(
     with watch.limit():
         content, image, recipe = worked(job, recipe, moves=moves)
     told = told_of(job, image, notes)
-    if tools.describes_source:
-        told = replace(told, input=ImageInfo.from_dict(describe(data).fields()))
+    if not tools.describes:
+        height = image.get_page_height()
+        return Variant(content, recipe.format.media_type, image.width, height, told)
+    told = replace(told, input=ImageInfo.from_dict(describe(data).fields()))
     return variant(content, recipe, told)
 
 
-def worked(job: Job, recipe: Recipe, *, moves: bool) -> tuple[bytes, pyvips.Image | None, Recipe]:
+def worked(job: Job, recipe: Recipe, *, moves: bool) -> tuple[bytes, pyvips.Image, Recipe]:
     """Return the result's bytes, its pixels, and the recipe that was followed in the end."""
     target, probe, plan = recipe.format, job.probe, job.plan
     untouched = is_untouched(job.operations, plan)

@@ -18,7 +18,7 @@ class Tools:
 
     `watermarks` and `fonts` are folders, `face_model` and `super_resolution_model` ONNX files.
     `fetch` returns the bytes at an address, or raises. `svg` says that drawings are read,
-    `describes_source` that results tell of it too, which costs a millisecond for a large one.
+    `describes` that results tell in detail of what came and what was made, in a millisecond or two.
     """
 
     watermarks: Path | None = None
@@ -27,7 +27,7 @@ class Tools:
     super_resolution_model: Path | None = None
     fetch: Callable[[str], bytes] | None = None
     svg: bool = False
-    describes_source: bool = True
+    describes: bool = True
 
     @cached_property
     def registered(self) -> Fonts:

@@ -6,11 +6,14 @@ picture at once is not interrupted; the limits on pixels keep those short.
 
 from __future__ import annotations
 
+import math
+import threading
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol
 
 from optidash_integrations.errors import OptidashError, TooSlowError
+from optidash_integrations.pool import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,32 +21,68 @@ if TYPE_CHECKING:
     import pyvips
 
 
+class Alarms(Protocol):
+    """What calls back later."""
+
+    def add(self, visit: Callable[[], float | None], seconds: float) -> None:
+        """Call `visit` in so many seconds. Raises RuntimeError where no thread can be started."""
+
+
+ALARMS = Rounds()
+
+AGAIN = 0.05
+"""Seconds between two attempts to stop work whose time is up."""
+
+
 class Watch:
     """Stops the work on the images that it is set over, `seconds` from now on.
 
-    `clock` gives seconds that only ever grow.
+    An alarm tells libvips to stop: being called back by it for every piece of pixels would cost
+    more than the limit is worth. `clock` gives seconds that only ever grow.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        alarms: Alarms = ALARMS,
+    ) -> None:
         self.seconds = seconds
         self.clock = clock
         self.ends = clock() + seconds
+        self.alarms = alarms
+        self.lock = threading.Lock()
+        self.image: pyvips.Image | None = None
+        self.is_set = False
         self.has_rung = False
-        self.handles: list[Any] = []
+        self.has_ended = False
 
     def over(self, image: pyvips.Image) -> pyvips.Image:
-        """Return the image; work on it, and on what is made of it, stops when time is up."""
+        """Return the image; work on it, and on what is made of it, stops when time is up.
+
+        What is watched already is in memory by then, and is let go. Raises TooSlowError.
+        """
+        self.check()
         image.set_progress(True)
-        image.signal_connect("eval", self.tick)
-        # What libvips calls belongs to pyvips' object, which may go long before libvips' image
-        # does: the process would end there.
-        self.handles.extend(getattr(image, "_handles", ()))
+        with self.lock:
+            self.image = image
+            if not self.is_set and self.seconds < math.inf:
+                self.is_set = True
+                with suppress(RuntimeError):  # no thread is left: `check` still looks
+                    self.alarms.add(self.ring, max(0.0, self.ends - self.clock()))
         return image
 
-    def tick(self, image: pyvips.Image, progress: Any) -> None:
-        if self.clock() > self.ends:
+    def ring(self) -> float | None:
+        """Stop the work that is going on; return when to try again, as libvips forgets it where
+        nothing had begun.
+        """
+        with self.lock:
+            if self.has_ended:
+                return None
             self.has_rung = True
-            image.set_kill(True)
+            if self.image is not None:
+                self.image.set_kill(True)
+            return AGAIN
 
     def check(self) -> None:
         """Raise TooSlowError where time is up."""
@@ -52,10 +91,14 @@ class Watch:
 
     @contextmanager
     def limit(self) -> Iterator[None]:
-        """Raise TooSlowError for the error with which stopped work ends."""
+        """Raise TooSlowError for the error with which stopped work ends; nothing rings later."""
         try:
             yield
         except OptidashError as error:
             if self.has_rung:
                 raise TooSlowError(f"the work took more than {self.seconds:g} seconds") from error
             raise
+        finally:
+            with self.lock:
+                self.image = None
+                self.has_ended = True

@@ -7,7 +7,8 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,14 +22,14 @@ from optidash_integrations.asgi.messages import request_of
 from optidash_integrations.errors import OptidashError
 from optidash_integrations.flows import in_thread
 from optidash_integrations.server import asked as asking
-from optidash_integrations.server import metrics as numbers
 from optidash_integrations.server import provisioning, replies
-from optidash_integrations.server.authentication import Authentication, is_loopback
+from optidash_integrations.server.authentication import Authentication
 from optidash_integrations.server.configuration import Configuration
 from optidash_integrations.server.database import Database
 from optidash_integrations.server.engine_pool import Engines
 from optidash_integrations.server.fetching import Fetching, wanted_of
 from optidash_integrations.server.gate import API, Exchange, Gate, exchange_of
+from optidash_integrations.server.health import Health
 from optidash_integrations.server.keys import Keys
 from optidash_integrations.server.limits import KeyLimits
 from optidash_integrations.server.metrics import Metrics
@@ -51,6 +52,7 @@ from optidash_integrations.server.routing import (
     unless_gone,
 )
 from optidash_integrations.server.seams import NO_WEBHOOKS, Jobs, Storing, Work
+from optidash_integrations.server.spending import Spending
 from optidash_integrations.server.studio import Room, Studio
 from optidash_integrations.server.temporary import Temporary, Workroom
 from optidash_integrations.server.usage import Usage
@@ -80,7 +82,7 @@ class Server:
         self.jobs = jobs
         self.database = database or Database(configuration.database)
         self.keys = Keys(self.database, clock=clock)
-        self.usage = Usage(self.database, clock=clock)
+        self.spending = Spending(Usage(self.database, clock=clock))
         self.limits = KeyLimits(configuration.rate_limit, configuration.redis_url, clock=clock)
         self.authentication = Authentication(self.keys, insecure=configuration.insecure)
         self.metrics = Metrics()
@@ -101,7 +103,7 @@ class Server:
             self.temporary,
             self.workroom,
             fetching,
-            self.usage,
+            self.spending,
             self.metrics,
             storing,
         )
@@ -111,7 +113,7 @@ class Server:
         """Be there from the first request to the last."""
         await in_thread(self.workroom.open)
         self.engines.start()
-        sweeper = asyncio.create_task(self.sweep())
+        keepers = [asyncio.create_task(self.sweep()), asyncio.create_task(self.spending.run())]
         if self.jobs is not None:
             await self.jobs.start(self.studio.perform)
         try:
@@ -119,10 +121,11 @@ class Server:
         finally:
             if self.jobs is not None:
                 await self.jobs.close()
-            sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeper
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
             await self.engines.close()
+            await self.spending.written()
             self.studio.close()
             if self.storing is not None:
                 await in_thread(self.storing.close)
@@ -147,13 +150,14 @@ class Server:
 
     async def upload(self, request: Request) -> Response:
         """`POST /1.0/upload`."""
+        self.engines.check_room()  # before anything else: a refused body is read by nobody
         limit = self.configuration.max_input_bytes
         check_length(request.headers.get("content-length"), limit)
         check_encoding(request)
         kind = request.headers.get("content-type", "")
         async with self.studio.room() as room:
             upload = await received(
-                request.stream(), kind, room.folder, limit, Pace(self.configuration.body_seconds)
+                request.stream(), kind, room.place(), limit, Pace(self.configuration.body_seconds)
             )
             return await self.worked(
                 request, room, asking.operations_document(upload.document), upload
@@ -207,18 +211,10 @@ class Server:
         if upload is None:
             wanted_of(document.get("url"), document.get("headers"))
         webhook = await in_thread(self.jobs.checked, document["webhook"])
+        await in_thread(self.spending.usage.check, exchange.key)
         work = Work(exchange.id, exchange.key, document, base_url)
         if upload is not None:
-            work = Work(
-                exchange.id,
-                exchange.key,
-                document,
-                base_url,
-                upload.path,
-                upload.name,
-                upload.digest,
-                upload.size,
-            )
+            work = replace(work, source=upload.path, name=upload.name, size=upload.size)
         await self.jobs.accept(work, webhook)
         return replies.json_reply({"success": True, "code": 202, "id": exchange.id}, 202)
 
@@ -235,7 +231,7 @@ class Server:
     async def account(self, request: Request) -> Response:
         """`GET /1.0/account`."""
         exchange = exchange_of(request.scope)
-        document = await in_thread(self.usage.account, exchange.key)
+        document = await in_thread(self.spending.account, exchange.key)
         return replies.json_reply({**document, "id": exchange.id})
 
     async def create_key(self, request: Request) -> Response:
@@ -268,35 +264,6 @@ class Server:
         caller, identity = exchange_of(request.scope).key, request.path_params["id"]
         return replies.json_reply(await in_thread(self.jobs.one, caller, identity))
 
-    # Operations
-
-    async def healthz(self, request: Request) -> Response:
-        """Say that this process lives."""
-        return Response("ok\n", media_type="text/plain")
-
-    async def readyz(self, request: Request) -> Response:
-        """Say whether work can be done: an engine process is there, and the database."""
-        if not self.engines.is_ready:
-            return Response("no engine process is ready\n", 503, media_type="text/plain")
-        try:
-            await in_thread(self.look_at_database)
-        except OptidashError:
-            return Response("the database can't be reached\n", 503, media_type="text/plain")
-        return Response("ok\n", media_type="text/plain")
-
-    def look_at_database(self) -> None:
-        with self.database.reading():
-            pass
-
-    async def show_metrics(self, request: Request) -> Response:
-        """Give the numbers to this machine, and to those who have a key."""
-        if not is_loopback(exchange_of(request.scope).client):
-            authorization = request.headers.get("authorization")
-            await in_thread(self.authentication.key, authorization)
-        self.studio.look()
-        text = await in_thread(self.metrics.text)
-        return Response(text, media_type=numbers.CONTENT_TYPE)
-
     async def describe(self, request: Request) -> Response:
         """Give the OpenAPI document."""
         return replies.json_reply(openapi(self.base_url(request), self.configuration.limits))
@@ -327,11 +294,12 @@ class Server:
             ("GET", "/webhooks/{id}", self.webhook),
             ("GET", "/openapi.json", self.describe),
         ]
+        health = Health(self.engines, self.database, self.authentication, self.studio, self.jobs)
         others: list[tuple[str, str, Endpoint]] = [
             ("GET", "/temp/{uuid}/{name}", self.temp),
-            ("GET", "/healthz", self.healthz),
-            ("GET", "/readyz", self.readyz),
-            ("GET", "/metrics", self.show_metrics),
+            ("GET", "/healthz", health.healthz),
+            ("GET", "/readyz", health.readyz),
+            ("GET", "/metrics", health.show_metrics),
         ]
         found = [
             Route(f"{API}{path}{end}", named(f"{API}{path}", endpoint), methods=[method])

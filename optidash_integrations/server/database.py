@@ -63,6 +63,9 @@ CONNECTIONS = 8
 MORE_CONNECTIONS = 8
 SCHEMA_LOCK = 0x6F707469  # "opti": an advisory lock of PostgreSQL is a number
 ONLY_READS = "optidash_only_reads"
+VERSION = "pragma data_version"
+
+Mark = tuple[int, int]
 
 metadata = MetaData()
 
@@ -109,6 +112,8 @@ class Database:
         self.wait_seconds = wait_seconds
         self.lock = threading.Lock()
         self.engine: Engine | None = None
+        self.watcher: sqlite3.Connection | None = None
+        self.watchers = 0
         LIVING.add(self)
 
     def __repr__(self) -> str:
@@ -142,12 +147,31 @@ class Database:
             with engine.begin() as connection:
                 yield connection
 
+    def mark(self) -> Mark | None:
+        """Return what is another value once anybody has written; it waits for nobody.
+
+        None where that can't be told: with PostgreSQL, and while a file is locked or not yet open.
+        """
+        with self.lock:
+            if self.engine is None or not self.is_sqlite:
+                return None
+            try:
+                if self.watcher is None:
+                    self.watcher = watcher_of(path_of(self.url))
+                    self.watchers += 1  # what two of them count is not comparable
+                return self.watchers, self.watcher.execute(VERSION).fetchone()[0]
+            except sqlite3.Error:
+                return None
+
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         with self.lock:
             if self.engine is not None:
                 self.engine.dispose()
                 self.engine = None
+            if self.watcher is not None:
+                self.watcher.close()
+                self.watcher = None
 
     def opened(self) -> Engine:
         with self.lock:
@@ -208,6 +232,11 @@ def sqlite_engine(url: URL, wait_seconds: float) -> Engine:
     event.listen(engine, "connect", set_up_sqlite)
     event.listen(engine, "begin", begin_in_sqlite)
     return engine
+
+
+def watcher_of(path: Path) -> sqlite3.Connection:
+    """Return a connection that only looks, and whose looks see all others write."""
+    return sqlite3.connect(path, 0.0, isolation_level=None, check_same_thread=False)
 
 
 def pool(wait_seconds: float) -> dict[str, Any]:
@@ -289,7 +318,7 @@ def version_of(connection: Connection) -> int:
 
 
 LIVING: weakref.WeakSet[Database] = weakref.WeakSet()
-INHERITED: list[Engine] = []
+INHERITED: list[Engine | sqlite3.Connection] = []
 """A connection must not be used, nor closed, on both sides of a fork."""
 
 
@@ -297,9 +326,8 @@ def begin_anew() -> None:
     """Leave connections to the process that this one was forked from."""
     for database in LIVING:
         database.lock = threading.Lock()
-        if database.engine is not None:
-            INHERITED.append(database.engine)
-            database.engine = None
+        INHERITED.extend(each for each in (database.engine, database.watcher) if each is not None)
+        database.engine = database.watcher = None
 
 
 if hasattr(os, "register_at_fork"):

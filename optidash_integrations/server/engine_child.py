@@ -24,6 +24,7 @@ from optidash_integrations.errors import OptidashError, ProcessorError
 from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
 from optidash_integrations.processors import EngineProcessor
+from optidash_integrations.server.memory import keep_memory
 from optidash_integrations.variants import Metadata
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # who started it ends it
     give_way()
+    keep_memory()
     setup: dict[str, Any] = json.loads(sys.argv[2])
     connection = socket.socket(fileno=int(sys.argv[1]))
     work = Work(setup)

@@ -7,6 +7,7 @@ out. An image that was worked on when a process came to its end is not tried aga
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import math
@@ -25,6 +26,7 @@ from optidash_integrations.errors import (
     ProcessorError,
     TooSlowError,
 )
+from optidash_integrations.flows import in_thread
 from optidash_integrations.server.configuration import Configuration, cores
 from optidash_integrations.server.engine_process import Child, EndedError, Job
 from optidash_integrations.server.refusals import RefusedError
@@ -81,6 +83,15 @@ class Deadly:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder
         self.clock = clock
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is none, as mostly: then nobody needs the digest of an image."""
+        try:
+            with os.scandir(self.folder) as found:
+                return next(found, None) is None
+        except OSError:
+            return True
 
     def add(self, digest: str) -> None:
         """Remember an image."""
@@ -171,7 +182,8 @@ class Engines:
         DeadlyImageError, TooSlowError, and ProcessorError where the process ended. Whoever stops
         waiting takes the job out of the queue, or what is running of it to its end.
         """
-        self.deadly.check(job.digest)
+        if not self.deadly.is_empty:
+            self.deadly.check(await digest_of(job))
         child = await self.acquire()
         task = self.spawn(self.run(child, job))
         try:
@@ -241,7 +253,7 @@ class Engines:
             self.replace(child)
             raise TooSlowError(f"the work took more than {self.seconds:g} seconds") from None
         except EndedError as error:
-            self.ended(child, job)
+            await self.ended(child, job)
             raise ProcessorError(str(error)) from error
         except BaseException:
             self.replace(child)
@@ -252,12 +264,15 @@ class Engines:
         self.release(child)
         return found
 
-    def ended(self, child: Child, job: Job) -> None:
+    async def ended(self, child: Child, job: Job) -> None:
         """Remember an image with which a process came to its end, unless we have ended it."""
         self.replace(child)
-        if not self.closing and not child.is_abandoned:
-            logger.error("an engine process came to its end over image %s", job.digest)
-            self.deadly.add(job.digest)
+        if self.closing or child.is_abandoned:
+            return
+        digest = await digest_of(job)
+        logger.error("an engine process came to its end over image %s", digest or "that is gone")
+        if digest:
+            self.deadly.add(digest)
 
     def replace(self, child: Child) -> None:
         """Start another process in the place of one."""
@@ -288,6 +303,19 @@ class Engines:
         await asyncio.gather(*(child.end() for child in children))
         while self.tasks:
             await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def digest_of(job: Job) -> str:
+    """Return the SHA-256 of a job's source, in hex; empty where there is no such file any more."""
+    return job.digest or await in_thread(file_digest, job.source)
+
+
+def file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def setup_of(configuration: Configuration) -> str:

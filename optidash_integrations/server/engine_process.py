@@ -25,12 +25,12 @@ class EndedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work for the engine; `digest` names the source's bytes."""
+    """Work for the engine; `digest` names the source's bytes, empty where nobody has asked yet."""
 
     source: Path
     result: Path
     operations: Mapping[str, Any]
-    digest: str
+    digest: str = ""
 
     def line(self) -> bytes:
         document = {

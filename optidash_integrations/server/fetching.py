@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -111,9 +110,8 @@ class Fetching:
         """
         found = self.followed(wanted)
         path.write_bytes(found.content)
-        digest = hashlib.sha256(found.content).hexdigest()
         name = clean_name(unquote(urlsplit(wanted.url).path))
-        return Upload(path, name, len(found.content), digest, document)
+        return Upload(path, name, len(found.content), document)
 
     def mark(self, url: str) -> bytes:
         """Return a picture that operations name. Raises OptionError where it can't be had."""

@@ -42,6 +42,7 @@ from optidash_integrations.server.refusals import (
     MissingError,
     TakenError,
 )
+from optidash_integrations.server.remembered import Remembered
 
 ALPHABET = string.ascii_letters + string.digits
 KEY_LENGTH = 40
@@ -127,7 +128,7 @@ def digest_of(secret: str) -> bytes:
 class Keys:
     """All keys of a server. Methods raise DatabaseUnavailableError as the database does.
 
-    `clock` gives seconds since 1970.
+    `clock` gives seconds since 1970, `monotonic` seconds that only ever grow.
     """
 
     def __init__(
@@ -136,10 +137,12 @@ class Keys:
         *,
         most_sub_keys: int = MOST_SUB_KEYS,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.database = database
         self.most_sub_keys = most_sub_keys
         self.clock = clock
+        self.remembered = Remembered(database, monotonic)
 
     def create(
         self,
@@ -211,7 +214,9 @@ class Keys:
             this = (table.c.id == key.id) & in_use
             if connection.execute(table.update().where(this).values(**values)).rowcount != 1:
                 raise MissingError(f"There is no key {shown(key.path)}")
-            return one(connection, table.c.id == key.id)
+            found = one(connection, table.c.id == key.id)
+        self.remembered.clear()
+        return found
 
     def all(self, *, revoked: bool = False) -> list[Key]:
         """Return the keys in use, with `revoked` the others too, in order of their names."""
@@ -242,14 +247,21 @@ class Keys:
         How long it takes tells nothing of secrets: what is looked up, and then compared in constant
         time, are digests.
         """
-        digest = digest_of(secret)
+        digest, mark = digest_of(secret), self.database.mark()
         with self.database.reading() as connection:
             row = connection.execute(BY_DIGEST, {"wanted": digest}).first()
         kept = row.digest if row is not None else bytes(len(digest))
         if not hmac.compare_digest(kept, digest) or row is None:
             return None
         key = read(row)
-        return key if key.revoked_at is None else None
+        if key.revoked_at is not None:
+            return None
+        self.remembered.add(secret, key, mark)
+        return key
+
+    def known(self, secret: str) -> Key | None:
+        """Return the key with that secret from memory; None where it has to be verified."""
+        return self.remembered.get(secret)
 
     def sub_key(self, primary: Key, secret: str) -> Key:
         """Return a key by its secret, where it belongs to that primary one.

@@ -72,6 +72,11 @@ class KeyLimits:
         self.lock = threading.Lock()
         self.counters: dict[str, RateLimit] = {}
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether counting asks a server, which is I/O."""
+        return self.storage_url is not None
+
     def hit(self, key: Key) -> Tally:
         """Count one request of a key, and return where it stands, for the headers of the answer.
 

@@ -6,6 +6,7 @@ With several workers, `PROMETHEUS_MULTIPROC_DIR` has to be set before this is im
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from prometheus_client import (
@@ -48,6 +49,14 @@ class Metrics:
         self.running = self.gauge("running", "Requests that an engine process works on")
         self.engines = self.gauge("engines", "Engine processes that are ready")
 
+        self.webhooks = Gauge(
+            "optidash_server_webhooks",
+            "Requests with webhooks that are kept, by how far they are",
+            ["status"],
+            registry=own,
+            multiprocess_mode="mostrecent",  # each process sees those of all
+        )
+
     def gauge(self, name: str, text: str) -> Gauge:
         return Gauge(
             f"optidash_server_{name}", text, registry=self.registry, multiprocess_mode="livesum"
@@ -69,6 +78,11 @@ class Metrics:
         self.waiting.set(waiting)
         self.running.set(running)
         self.engines.set(engines)
+
+    def look_at_webhooks(self, counts: Mapping[str, int]) -> None:
+        """Take note of how many there are in each state."""
+        for status, count in counts.items():
+            self.webhooks.labels(status).set(count)
 
     def text(self) -> bytes:
         """Return all numbers as Prometheus reads them."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -68,20 +67,16 @@ class WrongTypeError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What came: the image in a file, under the name it was sent with, and the document's text.
-
-    `digest` is the SHA-256 of the image, in hex.
-    """
+    """What came: the image in a file, under the name it was sent with, and the document's text."""
 
     path: Path
     name: str
     size: int
-    digest: str
     document: bytes
 
 
 class Form:
-    """Takes a body apart; `feed` never touches the disk, `write` does and may run in a thread.
+    """Takes a body apart; only `write` and `finish` touch the disk, and may run in a thread.
 
     Raises RefusedError for what is wrong in it.
     """
@@ -89,7 +84,6 @@ class Form:
     def __init__(self, content_type: str, path: Path, max_bytes: int) -> None:
         self.path = path
         self.max_bytes = max_bytes
-        self.digest = hashlib.sha256()
         self.blocks: list[bytes] = []
         self.gathered = 0
         self.size = 0
@@ -103,7 +97,7 @@ class Form:
         self.name = ""
         self.is_complete = False
         self.parser = MultipartParser(boundary_of(content_type), self.callbacks())
-        self.file = path.open("xb")
+        self.file: BinaryIO | None = None
 
     def callbacks(self) -> MultipartCallbacks:
         return {
@@ -175,8 +169,8 @@ class Form:
     def write(self) -> None:
         """Write what has been gathered."""
         blocks, self.blocks, self.gathered = self.blocks, [], 0
-        for block in blocks:
-            self.digest.update(block)
+        if self.file is None:
+            self.file = self.path.open("xb")
         self.file.writelines(blocks)
 
     def finish(self) -> Upload:
@@ -188,29 +182,27 @@ class Form:
         if not self.size:
             raise InvalidError("'file' part must not be empty")
         self.write()
-        self.file.close()
-        digest = self.digest.hexdigest()
-        return Upload(
-            self.path, clean_name(self.file_name), self.size, digest, bytes(self.document)
-        )
+        self.close()
+        return Upload(self.path, clean_name(self.file_name), self.size, bytes(self.document))
 
     def close(self) -> None:
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
 
 
 async def received(
     body: AsyncIterator[bytes],
     content_type: str,
-    folder: Callable[[], Path],
+    path: Path,
     max_bytes: int,
     pace: Pace,
 ) -> Upload:
-    """Read a multipart body whose image goes to a file in a new folder.
+    """Read a multipart body whose image goes to a new file.
 
     Raises RefusedError for what is wrong in it.
     """
     check_type(content_type)
-    form = await in_thread(lambda: Form(content_type, folder() / "source", max_bytes))
+    form = Form(content_type, path, max_bytes)
     try:
         async for chunk in pace.kept(body):
             form.feed(chunk)

@@ -23,8 +23,8 @@ class Work:
     """A request that is answered later, in values that a database can hold.
 
     `document` is the operations document as it came, with `url` and `headers` for a fetch; `source`
-    is the file of an upload, None for a fetch; `name` the one that it was sent with, `digest` the
-    SHA-256 of its bytes. `base_url` is where the client reached the server.
+    is the file of an upload, None for a fetch; `name` the one that it was sent with. `base_url` is
+    where the client reached the server.
     """
 
     id: str
@@ -33,7 +33,6 @@ class Work:
     base_url: str
     source: Path | None = None
     name: str = ""
-    digest: str = ""
     size: int = 0
 
 
@@ -75,6 +74,9 @@ class Jobs(Protocol):
 
     async def accept(self, work: Work, webhook: object) -> None:
         """Keep a request; its `source` file is to be moved or copied before this returns."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many requests there are in each state; called in a thread."""
 
     def listing(self, key: Key, query: Mapping[str, str]) -> Document:
         """Return the answer to `GET /1.0/webhooks/`; called in a thread, raises as `checked`."""

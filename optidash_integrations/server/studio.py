@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -27,8 +26,8 @@ from optidash_integrations.server.metrics import Metrics
 from optidash_integrations.server.reception import NAME, Upload
 from optidash_integrations.server.refusals import InvalidError
 from optidash_integrations.server.seams import NO_STORAGE, Document, Storing, Work
+from optidash_integrations.server.spending import Spending
 from optidash_integrations.server.temporary import Temporary, Workroom
-from optidash_integrations.server.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,23 +54,24 @@ class Done:
 
 
 class Room:
-    """A folder for one request, made when it is first needed."""
+    """The files of one request."""
 
     def __init__(self, workroom: Workroom) -> None:
         self.workroom = workroom
-        self.path: Path | None = None
+        self.paths: list[Path] = []
 
-    def folder(self) -> Path:
-        """Return the folder."""
-        if self.path is None:
-            self.path = self.workroom.room()
-        return self.path
+    def place(self) -> Path:
+        """Return where a file may be made that is gone in the end."""
+        path = self.workroom.place()
+        self.paths.append(path)
+        return path
 
     def clear(self) -> None:
-        """Delete the folder with all that is in it."""
-        path, self.path = self.path, None
-        if path is not None:
-            shutil.rmtree(path, ignore_errors=True)
+        """Delete all files."""
+        paths, self.paths = self.paths, []
+        for path in paths:
+            with suppress(OSError):
+                path.unlink()
 
 
 class Studio:
@@ -84,7 +84,7 @@ class Studio:
         temporary: Temporary,
         workroom: Workroom,
         fetching: Fetching,
-        usage: Usage,
+        spending: Spending,
         metrics: Metrics,
         storing: Storing | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class Studio:
         self.temporary = temporary
         self.workroom = workroom
         self.fetching = fetching
-        self.usage = usage
+        self.spending = spending
         self.metrics = metrics
         self.storing = storing
         self.threads = ThreadPoolExecutor(FETCHES, "optidash-fetch")
@@ -103,7 +103,7 @@ class Studio:
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[Room]:
-        """Give a folder for one request, which is gone in the end.
+        """Give places for the files of one request, which are gone in the end.
 
         Raises OverloadedError, before anything of the request is read, where too many wait.
         """
@@ -116,7 +116,7 @@ class Studio:
             yield room
         finally:
             self.open_rooms -= 1
-            if room.path is not None:
+            if room.paths:
                 await in_thread(room.clear)
 
     async def fetched(self, document: Mapping[str, Any], room: Room) -> Upload:
@@ -126,9 +126,7 @@ class Studio:
             raise OverloadedError(self.engines.retry_after())
         self.fetches += 1
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(
-            self.threads, lambda: self.fetching.fetch(wanted, room.folder() / "source")
-        )
+        work = loop.run_in_executor(self.threads, lambda: self.fetching.fetch(wanted, room.place()))
         try:
             return await unhurried(work)
         finally:
@@ -151,10 +149,9 @@ class Studio:
         """
         place = await self.place(asked, key)
         self.engines.check_room()
-        spent = await in_thread(self.usage.spend, key)
+        spent = await self.spending.spend(key)
         try:
-            folder = room.path if room.path is not None else await in_thread(room.folder)
-            job = Job(upload.path, folder / "result", asked.operations.to_dict(), upload.digest)
+            job = Job(upload.path, room.place(), asked.operations.to_dict())
             told = await self.engines.process(job)
             self.look()
             done = await in_thread(
@@ -163,7 +160,7 @@ class Studio:
         except Exception as error:
             if not isinstance(error, OptidashError) or error.public_status >= 500:
                 with suppress(OptidashError):
-                    await in_thread(self.usage.give_back, spent)
+                    await self.spending.give_back(spent)
             raise
         output = done.document["output"]
         self.metrics.worked(upload.size, output["bytes"] or 0)
@@ -226,7 +223,7 @@ class Studio:
         if work.source is None:
             upload = await self.fetched(work.document, room)
         else:
-            upload = Upload(work.source, work.name, work.size, work.digest, b"")
+            upload = Upload(work.source, work.name, work.size, b"")
         done = await self.made(work.id, work.key, asked, upload, room, work.base_url)
         return done.document
 

@@ -205,7 +205,7 @@ def alone(path: Path) -> Iterator[bool]:
 
 
 class Workroom:
-    """Folders for work that goes on, in one of this process's own: what processes that have ended
+    """Files of work that goes on, in a folder of this process's own: what processes that have ended
     left behind is deleted by the next.
     """
 
@@ -232,12 +232,10 @@ class Workroom:
                     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                     lock.unlink()
 
-    def room(self) -> Path:
-        """Return a new folder."""
+    def place(self) -> Path:
+        """Return where a new file may be made."""
         assert self.home is not None, "the workroom is not open"
-        room = self.home / uuid.uuid4().hex
-        room.mkdir(mode=0o700)
-        return room
+        return self.home / uuid.uuid4().hex
 
     def close(self) -> None:
         """Delete what is left of this process's folders."""

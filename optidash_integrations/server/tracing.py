@@ -46,12 +46,12 @@ def traced(method: str, headers: Mapping[str, str], exchange: Exchange) -> Itera
 
 def attributes_of(method: str, exchange: Exchange) -> dict[str, str | int]:
     """Return what a span tells: neither addresses nor headers, which may hold secrets."""
-    return {
+    told: dict[str, str | int] = {
         "http.request.method": method,
         "http.route": exchange.route,
         "http.response.status_code": exchange.status,
         "http.request.body.size": exchange.bytes_in,
         "http.response.body.size": exchange.bytes_out,
         "optidash.request.id": exchange.id,
-        "optidash.key.id": exchange.key.id,
     }
+    return told | ({"optidash.key.id": exchange.key.id} if exchange.key.id else {})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Column, Connection, String, Table, bindparam, select
+from sqlalchemy import BigInteger, Column, Connection, String, Table, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from optidash_integrations.server.database import Database, metadata
@@ -38,6 +38,23 @@ class Spent:
     key: Key
     month: str
 
+    @property
+    def rows(self) -> tuple[Counted, ...]:
+        """What it is counted for."""
+        account = Counted(False, self.key.account, self.month)
+        return (account, Counted(True, self.key.id, self.month)) if self.key.parent else (account,)
+
+
+class Counted(NamedTuple):
+    """What calls are counted for: an account or one of its keys, and the month.
+
+    In this order no two transactions wait for each other: accounts come first.
+    """
+
+    is_sub_key: bool
+    key: str
+    month: str
+
 
 class Usage:
     """Counts calls in the database, exactly, whatever number of processes count.
@@ -56,13 +73,24 @@ class Usage:
         with self.database.begin() as connection:
             # The account comes first everywhere, so that no two transactions wait for each other.
             if not count(connection, key.account, month, key.monthly_quota):
-                raise OutOfCreditsError(
-                    f"The monthly quota of {key.monthly_quota} calls is used up. "
-                    f"It begins anew on {self.next_month}."
-                )
+                raise self.out_of_credits(key)
             if key.parent:
                 count(connection, key.id, month, None)
         return Spent(key, month)
+
+    def check(self, key: Key) -> None:
+        """Raise OutOfCreditsError where no call is left; nothing is counted."""
+        if key.monthly_quota is not None and self.calls(key) >= key.monthly_quota:
+            raise self.out_of_credits(key)
+
+    def add(self, counts: Mapping[Counted, int]) -> None:
+        """Count many calls at once, whatever the quota; less than none take some back."""
+        with self.database.begin() as connection:
+            statement = adding(connection.dialect.name)
+            for row in sorted(counts):
+                number = counts[row]
+                values = {"key": row.key, "month": row.month, "calls": max(0, number)}
+                connection.execute(statement, values | {"number": number})
 
     def give_back(self, spent: Spent) -> None:
         """Take back a call that failed through a fault of the server."""
@@ -80,10 +108,7 @@ class Usage:
 
     def account(self, key: Key) -> dict[str, object]:
         """Return the document that `GET /1.0/account` answers; without a quota numbers are null."""
-        this = (table.c.key == key.account) & (table.c.month == self.month)
-        with self.database.reading() as connection:
-            used = connection.execute(select(table.c.calls).where(this)).scalar() or 0
-        total = key.monthly_quota
+        used, total = self.calls(key), key.monthly_quota
         remaining = None if total is None else max(0, total - used)
         numbers = {"total": total, "used": used, "remaining": remaining}
         return {
@@ -93,6 +118,18 @@ class Usage:
             "credits": numbers,
             "quota": dict(numbers),
         }
+
+    def calls(self, key: Key) -> int:
+        """Return how many calls a key's account has made this month."""
+        this = (table.c.key == key.account) & (table.c.month == self.month)
+        with self.database.reading() as connection:
+            return connection.execute(select(table.c.calls).where(this)).scalar() or 0
+
+    def out_of_credits(self, key: Key) -> OutOfCreditsError:
+        return OutOfCreditsError(
+            f"The monthly quota of {key.monthly_quota} calls is used up. "
+            f"It begins anew on {self.next_month}."
+        )
 
     @property
     def month(self) -> str:
@@ -127,3 +164,16 @@ def counting(dialect_name: str, *, bounded: bool) -> Any:
         where=table.c.calls < bindparam("quota", type_=BigInteger) if bounded else None,
     )
     return statement.returning(table.c.calls)
+
+
+@cache
+def adding(dialect_name: str) -> Any:
+    """Return the statement that adds a `number` of calls, or takes some away."""
+    is_sqlite = dialect_name == "sqlite"
+    dialect: Any = sqlite if is_sqlite else postgresql
+    greatest = func.max if is_sqlite else func.greatest
+    number = bindparam("number", type_=BigInteger)
+    return dialect.insert(table).on_conflict_do_update(
+        index_elements=[table.c.key, table.c.month],
+        set_={"calls": greatest(0, table.c.calls + number)},
+    )

@@ -120,6 +120,10 @@ class Webhooks:
             self.drop(work.id)
             raise
 
+    def counts(self) -> Mapping[str, int]:
+        """Return how many requests there are in each state."""
+        return self.jobs.counts()
+
     def listing(self, key: Key, query: Mapping[str, str]) -> Document:
         """Return the answer to `GET /1.0/webhooks/`; raises OptionError."""
         return listings.listing(self.jobs, key, query)

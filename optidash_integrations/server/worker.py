@@ -11,6 +11,7 @@ from optidash_integrations.server.app import create
 from optidash_integrations.server.configuration import VARIABLE, Configuration
 from optidash_integrations.server.connectors import read
 from optidash_integrations.server.database import Database
+from optidash_integrations.server.memory import keep_memory
 from optidash_integrations.server.metrics import forget_the_dead
 from optidash_integrations.server.stores.store import Stores
 from optidash_integrations.server.webhooks import Webhooks
@@ -27,6 +28,7 @@ def app() -> Starlette:
     logs.set_up(configuration.log_format)
     forget_the_dead()
     database = Database(configuration.database)
+    keep_memory()
     spare_garbage_collection()
     return create(
         configuration,

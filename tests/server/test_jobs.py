@@ -40,7 +40,7 @@ def jobs(database: Database, clock: Clock) -> Jobs:
 
 def work(identity: str = "a", source: Path | None = None, key: Key = KEY) -> Work:
     document = {"resize": {"width": 5}, "store": {"secret": "s3cr3t"}}
-    return Work(identity, key, document, "https://img.example.org", source, "cat.jpg", "ab", 3)
+    return Work(identity, key, document, "https://img.example.org", source, "cat.jpg", 3)
 
 
 def status(jobs: Jobs, identity: str = "a") -> str:

@@ -138,11 +138,12 @@ def test_a_workroom_clears_away_what_others_left(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     gone = Workroom(folder)
     gone.open()
-    (gone.room() / "source").write_bytes(b"half")
+    (gone.place()).write_bytes(b"half")
     gone.lock.close()  # type: ignore[union-attr]  its process has ended
     alive = Workroom(folder)
     alive.open()
-    room = alive.room()
+    room = alive.place()
+    room.write_bytes(b"ours")
     third = Workroom(folder)
     third.open()
     assert gone.home is not None
