@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import base64
 import http.client
-import io
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pyvips
-from PIL import Image
 
 from benchmarks import thumbor
 from benchmarks.material import Material
 from benchmarks.measures import MILLISECONDS, PER_SECOND, Comparison, Effort
+from benchmarks.server_load import PILLOW_NAMES, WIDTH, Question, Round, Taker, loaded, weighed
 from benchmarks.servers import HOST, ROOT, START_SECONDS, ServerError, begun_server, free_ports
 from benchmarks.thumbor import ThumborMissing
 from example_sites.fetch import fetch
@@ -35,38 +33,15 @@ from optidash_integrations.server.configuration import cores
 from optidash_integrations.server.database import Database
 from optidash_integrations.server.keys import Keys
 
-SOURCE_WIDTH, SOURCE_QUALITY, WIDTH = 2040, 90, 512
-IN_FLIGHT = 2
+SOURCE_WIDTH, SOURCE_QUALITY = 2040, 90
 KILOBYTES = "kB"
 QUALITIES = {formats.JPEG: 80, formats.WEBP: 75, formats.AVIF: 50}
 """Of both sides. One that is given leaves the engine nothing to look for."""
 
-THUMBOR_NAMES = {formats.JPEG: "jpeg", formats.WEBP: "webp", formats.AVIF: "avif"}
 OURS, DIRECT = "optidash serve", "the engine, called"
 PROGRAM = "from optidash_integrations.cli.serve import serve; serve()"
 BOUNDARY = "boundary-of-the-benchmark"
 READY_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Round:
-    """What a side did in a round: answers a second, the seconds of each, bytes of an answer, and
-    the seconds of processor time that one took all processes of the side.
-    """
-
-    rate: float
-    times: tuple[float, ...]
-    bytes: float
-    processor: float = 0.0
-
-    @property
-    def p99(self) -> float:
-        """The time that one answer in a hundred exceeds, in milliseconds."""
-        ordered = sorted(self.times)
-        return ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)] * 1000
-
-
-Taker = Callable[[float], Round]
 
 
 @dataclass(frozen=True)
@@ -139,97 +114,6 @@ def photos_in(folder: Path) -> list[Path]:
     return paths
 
 
-# Load
-
-
-@dataclass(frozen=True)
-class Question:
-    """A request, in all its parts."""
-
-    method: str
-    path: str
-    body: bytes | None
-    headers: dict[str, str]
-
-
-def loaded(port: int, questions: Sequence[Question], expected: Format, seconds: float) -> Round:
-    """Ask for so long, two requests at a time.
-
-    Raises ServerError for any answer but an image of the right format and size.
-    """
-    times: list[float] = []
-    sizes: list[int] = []
-    failures: list[Exception] = []
-    until = time.perf_counter() + seconds
-
-    def ask(first: int) -> None:
-        try:
-            number = first
-            while time.perf_counter() < until and not failures:
-                began = time.perf_counter()
-                content = answered(port, questions[number % len(questions)])
-                times.append(time.perf_counter() - began)
-                sizes.append(len(content))
-                if number < first + len(questions):
-                    check_image(content, expected)
-                number += 1
-        except (OSError, ServerError, http.client.HTTPException) as error:
-            failures.append(error)
-
-    began = time.perf_counter()
-    threads = [threading.Thread(target=ask, args=(n * 3,)) for n in range(IN_FLIGHT)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise ServerError(f"port {port}: {failures[0]}")
-    return Round(len(times) / (time.perf_counter() - began), tuple(times), sum(sizes) / len(sizes))
-
-
-def answered(port: int, question: Question) -> bytes:
-    """Ask over a connection of its own, so that a server's idle process can take it."""
-    with closing(http.client.HTTPConnection(HOST, port, timeout=60)) as connection:
-        connection.request(question.method, question.path, question.body, question.headers)
-        answer = connection.getresponse()
-        content = answer.read()
-    if answer.status != 200:
-        raise ServerError(f"{question.path} is answered {answer.status}: {content[:200]!r}")
-    return content
-
-
-def check_image(content: bytes, expected: Format) -> None:
-    with Image.open(io.BytesIO(content)) as image:
-        found = (image.format or "").lower(), image.width
-    if found != (THUMBOR_NAMES[expected], WIDTH):
-        raise ServerError(f"an answer is {found}, not {expected.name} of {WIDTH} pixels")
-
-
-def weighed(pid: int, take: Taker, seconds: float) -> Round:
-    """Take a round of a server, and what it took the server's processes."""
-    before = processor_seconds(pid)
-    taken = take(seconds)
-    return replace(taken, processor=(processor_seconds(pid) - before) / len(taken.times))
-
-
-def processor_seconds(pid: int) -> float:
-    """Return what a process and those below it have used; 0 where there is no /proc."""
-    used: dict[int, float] = {}
-    below: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = path.read_text().rpartition(")")[2].split()
-            own = int(path.parent.name)
-            below.setdefault(int(fields[1]), []).append(own)
-            used[own] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    found, todo = 0.0, [pid]
-    while todo:
-        own = todo.pop()
-        found += used.get(own, 0.0)
-        todo += below.get(own, ())
-    return found
-
-
 # Sides
 
 
@@ -300,13 +184,22 @@ def upload(photo: Path, case: ServerCase, secret: str) -> Question:
 
 @contextmanager
 def thumbors(case: ServerCase, photos: Sequence[Path], material: Material) -> Iterator[Taker]:
-    """Run thumbor, which reads each photo from its folder. Raises ThumborMissing."""
-    side = thumbor.prepared(photos[0].parent, cores())
-    (port,) = free_ports(1)
-    with begun_server(side, port, material) as server:
+    """Run thumbor, which fetches each photo over HTTP: it takes no uploads in the same request.
+
+    Raises ThumborMissing. What the server of the photos takes is not thumbor's, as what the client
+    takes to send them is not ours.
+    """
+    side = thumbor.prepared(material.folder, cores())
+    port, other = free_ports(2)
+    with (
+        begun_server(side, port, material) as server,
+        begun_server(thumbor.Photos(photos[0].parent), other, material) as origin,
+    ):
         server.wait()
-        name, quality = THUMBOR_NAMES[case.format], QUALITIES[case.format]
-        paths = [thumbor.path_of(photo.name, WIDTH, name, quality) for photo in photos]
+        origin.wait()
+        name, quality = PILLOW_NAMES[case.format], QUALITIES[case.format]
+        urls = [f"http://{HOST}:{other}/{photo.name}" for photo in photos]
+        paths = [thumbor.path_of(url, WIDTH, name, quality) for url in urls]
         questions = [Question("GET", path, None, {}) for path in paths]
         yield partial(weighed, server.process.pid, partial(loaded, port, questions, case.format))
 

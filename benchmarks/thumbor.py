@@ -15,10 +15,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "build" / "thumbor"
 PLACE = "BENCHMARK_THUMBOR"
 """Environment: a virtual environment that has thumbor already."""
 
-# It reads photos from a folder and keeps nothing, so that each request is work.
+# It fetches photos over HTTP, as it does by default and as ours come in, and keeps nothing, so that
+# each request is the same work.
 CONFIGURATION = """
-LOADER = "thumbor.loaders.file_loader"
-FILE_LOADER_ROOT_PATH = {folder!r}
+LOADER = "thumbor.loaders.http_loader"
 STORAGE = "thumbor.storages.no_storage"
 ALLOW_UNSAFE_URL = True
 MAX_AGE = 0
@@ -31,7 +31,7 @@ class ThumborMissing(Exception):
 
 @dataclass(frozen=True)
 class Thumbor:
-    """A thumbor of some processes over a folder of photos; `home` is its environment."""
+    """A thumbor of some processes; `home` is its environment."""
 
     home: Path
     configuration: Path
@@ -45,15 +45,28 @@ class Thumbor:
         return [program, *given.split(), f"--conf={self.configuration}"]
 
 
-def prepared(photos: Path, processes: int) -> Thumbor:
-    """Return a thumbor for the photos of a folder, installed where it has to be.
+@dataclass(frozen=True)
+class Photos:
+    """A plain HTTP server of a folder of photos."""
+
+    folder: Path
+    label: str = "photos"
+
+    def command(self, port: int) -> list[str]:
+        """Return the command line of the server."""
+        given = f"{port} --bind=127.0.0.1 --directory={self.folder}"
+        return [sys.executable, "-m", "http.server", *given.split()]
+
+
+def prepared(folder: Path, processes: int) -> Thumbor:
+    """Return a thumbor whose configuration is in a folder, installed where it has to be.
 
     Raises ThumborMissing.
     """
     home = Path(os.environ.get(PLACE, FOLDER))
     install(home)
-    configuration = photos.parent / "thumbor.conf"
-    configuration.write_text(CONFIGURATION.format(folder=str(photos)))
+    configuration = folder / "thumbor.conf"
+    configuration.write_text(CONFIGURATION)
     return Thumbor(home, configuration, processes)
 
 
@@ -72,6 +85,6 @@ def install(home: Path) -> None:
 
 
 def path_of(photo: str, width: int, image_format: str, quality: int) -> str:
-    """Return the address of a photo as thumbor makes it."""
+    """Return where thumbor gives the photo at an address."""
     filters = f"filters:quality({quality}):format({image_format})"
     return f"/unsafe/{width}x0/{filters}/{quote(photo)}"

@@ -64,6 +64,7 @@ class Interception:
         self.held = 0
         self.is_endpoints = False
         self.hit: Hit | None = None
+        self.learned: SourceRecord | None = None
 
     @cached_property
     def name(self) -> str:
@@ -236,7 +237,7 @@ class Interception:
         """Answer with the variant made of these bytes, or with the bytes themselves."""
         validator = self.validator(head)
         try:
-            record = yield Do(lambda: self.learn(data, validator))
+            record = yield Do(lambda: self.service.workshop.identify(data, validator))
         except ImageError as error:
             refusal = error  # the name of an except clause ends with it
             self.service.counters.fell_back(reason_of(error))
@@ -245,17 +246,21 @@ class Interception:
                 yield Do(lambda: self.service.remember_refusal(self.name, validator, refusal))
             return Verdict.PASS
         body = source_body(data, record)
+        self.learned = record
         answer = yield from self.stored(head, record, body)
         if answer is None:
             answer = yield from self.made(head, record, data, body)
+        if self.learned is not None:
+            yield Do(self.remember)
         if isinstance(answer, Answer) and answer.body is INNER:
             answer = replace(answer, body=body)
         return answer
 
-    def learn(self, data: ImageData, validator: str) -> SourceRecord:
-        record = self.service.workshop.identify(data, validator)
-        self.service.store.remember(self.name, record)
-        return record
+    def remember(self) -> None:
+        """Store what was learned of the source; where a variant is made, while it is."""
+        record, self.learned = self.learned, None
+        if record is not None:
+            self.service.store.remember(self.name, record)
 
     def made(
         self, head: Head, record: SourceRecord, data: ImageData, body: Body
@@ -271,7 +276,11 @@ class Interception:
             return stale
         try:
             made = yield from self.service.workshop.make(
-                self.task(choice, record), data, self.service.settings.deadline, self.handed_over()
+                self.task(choice, record),
+                data,
+                self.service.settings.deadline,
+                self.handed_over(),
+                self.remember,
             )
         except (ImageError, SourceChangedError) as error:
             self.service.counters.fell_back(reason_of(error))

@@ -31,7 +31,7 @@ from optidash_integrations.errors import (
     SourceChangedError,
     UnsupportedImageError,
 )
-from optidash_integrations.flows import Flow, Wait
+from optidash_integrations.flows import Do, Flow, Wait
 from optidash_integrations.formats import Format
 from optidash_integrations.leases import Lease, Leases
 from optidash_integrations.limits import Limits
@@ -132,12 +132,18 @@ class Workshop:
         return record
 
     def make(
-        self, task: Task, data: ImageData, seconds: float | None, done: Callable[[], None]
+        self,
+        task: Task,
+        data: ImageData,
+        seconds: float | None,
+        done: Callable[[], None],
+        meanwhile: Callable[[], None] | None = None,
     ) -> Flow[Made]:
         """Return the variant as soon as it is there, at most `seconds` from now.
 
-        `done` is called once, when the source's bytes are not needed any more. Raises
-        `DeadlineError` (the work goes on), `QueueFullError`, or what the processor raises.
+        `done` is called once, when the source's bytes are not needed any more, `meanwhile` while
+        the work goes on. Raises `DeadlineError` (the work goes on), `QueueFullError`, or what the
+        processor raises.
         """
         try:
             self.check_allowed(task)
@@ -152,6 +158,8 @@ class Workshop:
             done()
         if not patient:
             raise DeadlineError("it would not be ready in time")
+        if meanwhile is not None:
+            yield Do(meanwhile)
         entry = yield Wait(job.future, seconds)
         return Made(entry, collapsed or job.is_shared)
 

@@ -134,13 +134,14 @@ class Server:
             self.database.close()
 
     async def sweep(self) -> None:
-        """Delete results whose time is over, as long as the server runs."""
+        """Delete what has been kept for long enough, as long as the server runs."""
         last = -SWEEP_SECONDS
         while True:
             if self.temporary.is_due or time.monotonic() - last >= SWEEP_SECONDS:
                 last = time.monotonic()
                 try:
                     await in_thread(self.temporary.sweep)
+                    await in_thread(self.engines.deadly.sweep)
                 except OSError as error:
                     logger.error("results could not be deleted: %s", error)
             self.studio.look()
@@ -156,9 +157,8 @@ class Server:
         check_encoding(request)
         kind = request.headers.get("content-type", "")
         async with self.studio.room() as room:
-            upload = await received(
-                request.stream(), kind, room.place(), limit, Pace(self.configuration.body_seconds)
-            )
+            pace = Pace(self.configuration.body_seconds)
+            upload = await received(request.stream(), kind, room.place(), limit, pace, room.memory)
             return await self.worked(
                 request, room, asking.operations_document(upload.document), upload
             )
@@ -183,7 +183,7 @@ class Server:
         base_url = self.base_url(request)
         if asked.get("webhook"):
             await self.studio.place(asked, exchange.key)  # what is wrong with it is told now
-            return await self.accepted(exchange, document, upload, base_url)
+            return await self.accepted(exchange, document, upload, room, base_url)
 
         async def work() -> Response:
             source = upload or await self.studio.fetched(document, room)
@@ -203,7 +203,12 @@ class Server:
         return await unless_gone(request, work())
 
     async def accepted(
-        self, exchange: Exchange, document: dict[str, Any], upload: Upload | None, base_url: str
+        self,
+        exchange: Exchange,
+        document: dict[str, Any],
+        upload: Upload | None,
+        room: Room,
+        base_url: str,
     ) -> Response:
         """Answer 202 to a request that is done later."""
         if self.jobs is None:
@@ -214,7 +219,8 @@ class Server:
         await in_thread(self.spending.usage.check, exchange.key)
         work = Work(exchange.id, exchange.key, document, base_url)
         if upload is not None:
-            work = replace(work, source=upload.path, name=upload.name, size=upload.size)
+            source = await in_thread(room.file, upload.source)
+            work = replace(work, source=source, name=upload.name, size=upload.size)
         await self.jobs.accept(work, webhook)
         return replies.json_reply({"success": True, "code": 202, "id": exchange.id}, 202)
 

@@ -1,13 +1,14 @@
 """The process that the engine works in: `python -m optidash_integrations.server.engine_child`.
 
-It reads jobs from a socket, one a line of JSON, and answers each with a line. Images go in and out
-as files. When the server ends, however it ends, so does this.
+It reads jobs from a socket, one a line of JSON, and answers each with a line. Images go in through
+shared memory or as files, and out as files. When the server ends, however it ends, so does this.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import mmap
 import os
 import queue
 import signal
@@ -41,9 +42,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # who started it ends it
     give_way()
     keep_memory()
-    setup: dict[str, Any] = json.loads(sys.argv[2])
+    setup: dict[str, Any] = json.loads(sys.argv[3])
     connection = socket.socket(fileno=int(sys.argv[1]))
-    work = Work(setup)
+    work = Work(setup, shared_memory(int(sys.argv[2])))
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     with connection, connection.makefile("r") as lines, connection.makefile("w") as answers:
         threading.Thread(target=listen, args=(lines, jobs), daemon=True).start()
@@ -74,10 +75,19 @@ def give_way() -> None:
         Path("/proc/self/oom_score_adj").write_text("900")
 
 
+def shared_memory(number: int) -> mmap.mmap:
+    """Return the memory that the server shares, by the number of its file."""
+    try:
+        return mmap.mmap(number, os.fstat(number).st_size, prot=mmap.PROT_READ)
+    finally:
+        os.close(number)
+
+
 class Work:
     """The engine with what the server lends it."""
 
-    def __init__(self, setup: dict[str, Any]) -> None:
+    def __init__(self, setup: dict[str, Any], shared: mmap.mmap) -> None:
+        self.shared = shared
         self.limits = Limits(**setup["limits"])
         self.processor = EngineProcessor(tools_of(setup))
 
@@ -102,10 +112,14 @@ class Work:
 
     def done(self, job: dict[str, Any]) -> dict[str, Any]:
         operations = Operations.from_dict(job["operations"], limits=self.limits)
-        data = Path(job["source"]).read_bytes()
-        variant = self.processor.process(data, operations, None, self.limits)
+        variant = self.processor.process(self.source(job), operations, None, self.limits)
         Path(job["result"]).write_bytes(variant.content)
         return {"type": variant.content_type, **told(variant.metadata)}
+
+    def source(self, job: dict[str, Any]) -> bytes:
+        if "length" in job:
+            return self.shared[: job["length"]]
+        return Path(job["source"]).read_bytes()
 
 
 def told(metadata: Metadata) -> dict[str, Any]:

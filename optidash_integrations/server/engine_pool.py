@@ -1,7 +1,7 @@
 """Processes of the engine: started anew when they end, with a bounded queue before them.
 
-They share nothing with the server but paths: a file of the source goes in, one of the result comes
-out. An image that was worked on when a process came to its end is not tried again.
+They share nothing with the server but paths and some memory: a source goes in, a file of the result
+comes out. An image that was worked on when a process came to its end is not tried again.
 """
 
 from __future__ import annotations
@@ -98,6 +98,13 @@ class Deadly:
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             (self.folder / digest).write_bytes(b"")
+
+    def sweep(self) -> None:
+        """Forget images whose time is over."""
+        for path in self.folder.glob("*"):
+            with suppress(OSError):
+                if self.clock() - path.stat().st_mtime >= DEADLY_SECONDS:
+                    path.unlink()
 
     def check(self, digest: str) -> None:
         """Raise DeadlyImageError for one that is remembered."""
@@ -307,12 +314,14 @@ class Engines:
 
 async def digest_of(job: Job) -> str:
     """Return the SHA-256 of a job's source, in hex; empty where there is no such file any more."""
-    return job.digest or await in_thread(file_digest, job.source)
+    return job.digest or await in_thread(digested, job.source)
 
 
-def file_digest(path: Path) -> str:
+def digested(source: Path | bytes) -> str:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
     try:
-        with path.open("rb") as file:
+        with source.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""

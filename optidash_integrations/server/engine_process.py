@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import mmap
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +19,9 @@ from typing import Any
 from optidash_integrations.flows import in_thread
 
 LINE = 8 * 1024 * 1024
+SHARED = 4 * 1024 * 1024
+"""Bytes of memory that the server shares with each process, so that small sources need no file."""
+
 START_SECONDS = 60.0
 
 
@@ -25,30 +31,34 @@ class EndedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work for the engine; `digest` names the source's bytes, empty where nobody has asked yet."""
+    """Work for the engine: a source in a file, or up to `SHARED` bytes of one.
 
-    source: Path
+    `digest` names them, empty where nobody has asked yet.
+    """
+
+    source: Path | bytes
     result: Path
     operations: Mapping[str, Any]
     digest: str = ""
 
     def line(self) -> bytes:
-        document = {
-            "source": str(self.source),
-            "result": str(self.result),
-            "operations": self.operations,
-        }
+        document: dict[str, Any] = {"result": str(self.result), "operations": self.operations}
+        if isinstance(self.source, bytes):
+            document["length"] = len(self.source)
+        else:
+            document["source"] = str(self.source)
         return json.dumps(document).encode() + b"\n"
 
 
 class Child:
-    """One engine process, and the socket to it."""
+    """One engine process, the socket to it, and memory that both see."""
 
     process: subprocess.Popen[bytes]
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     def __init__(self) -> None:
+        self.shared: mmap.mmap | None = None
         self.facts: Mapping[str, Any] = {}
         self.is_abandoned = False
 
@@ -67,14 +77,19 @@ class Child:
 
     def open(self, number: int, setup: str, environment: Mapping[str, str]) -> None:
         module = "optidash_integrations.server.engine_child"
-        self.process = subprocess.Popen(  # noqa: S603  a module of ours
-            [sys.executable, "-m", module, str(number), setup],
-            pass_fds=[number],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno() if has_number(sys.stderr) else subprocess.DEVNULL,
-            env=dict(environment),
-            start_new_session=True,  # Ctrl-C is for the server
-        )
+        memory = memory_file(SHARED)
+        try:
+            self.shared = mmap.mmap(memory, SHARED)
+            self.process = subprocess.Popen(  # noqa: S603  a module of ours
+                [sys.executable, "-m", module, str(number), str(memory), setup],
+                pass_fds=[number, memory],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno() if has_number(sys.stderr) else subprocess.DEVNULL,
+                env=dict(environment),
+                start_new_session=True,  # Ctrl-C is for the server
+            )
+        finally:
+            os.close(memory)
 
     @property
     def is_alive(self) -> bool:
@@ -82,6 +97,9 @@ class Child:
 
     async def ask(self, job: Job) -> Mapping[str, Any]:
         """Have a job done. Raises EndedError where the process ends before."""
+        if isinstance(job.source, bytes):
+            assert self.shared is not None, "the process has not been started"
+            self.shared[: len(job.source)] = job.source
         try:
             self.writer.write(job.line())
             await self.writer.drain()
@@ -110,8 +128,21 @@ class Child:
         if hasattr(self, "process"):
             self.kill()
             await in_thread(self.process.wait)
+        if self.shared is not None:
+            self.shared.close()
         with suppress(OSError):
             await self.writer.wait_closed()
+
+
+def memory_file(size: int) -> int:
+    """Return the number of a file in memory, or of one without a name where there is no such."""
+    if hasattr(os, "memfd_create"):
+        number = os.memfd_create("optidash")
+    else:
+        with tempfile.TemporaryFile() as file:
+            number = os.dup(file.fileno())
+    os.ftruncate(number, size)
+    return number
 
 
 def has_number(stream: Any) -> bool:

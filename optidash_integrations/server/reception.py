@@ -67,9 +67,9 @@ class WrongTypeError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What came: the image in a file, under the name it was sent with, and the document's text."""
+    """What came: the image in memory or in a file, its name, and the text of the document."""
 
-    path: Path
+    source: Path | bytes
     name: str
     size: int
     document: bytes
@@ -174,18 +174,23 @@ class Form:
         self.file.writelines(blocks)
 
     def finish(self) -> Upload:
-        """Write the rest, and return what came."""
+        """Write the rest, where there is a file, and return what came."""
         if not self.is_complete:
             raise BadRequestError(CUT_OFF)
         if "file" not in self.names:
             raise InvalidError(NO_FILE)
         if not self.size:
             raise InvalidError("'file' part must not be empty")
+        name, document = clean_name(self.file_name), bytes(self.document)
+        if self.file is None:
+            return Upload(b"".join(self.blocks), name, self.size, document)
         self.write()
         self.close()
-        return Upload(self.path, clean_name(self.file_name), self.size, bytes(self.document))
+        return Upload(self.path, name, self.size, document)
 
     def close(self) -> None:
+        """Let go of the file, and of what was not written: form and parser hold each other."""
+        self.blocks.clear()
         if self.file is not None:
             self.file.close()
 
@@ -196,8 +201,9 @@ async def received(
     path: Path,
     max_bytes: int,
     pace: Pace,
+    memory: int = 0,
 ) -> Upload:
-    """Read a multipart body whose image goes to a new file.
+    """Read a multipart body, whose image goes to a new file where it has more than `memory` bytes.
 
     Raises RefusedError for what is wrong in it.
     """
@@ -206,9 +212,9 @@ async def received(
     try:
         async for chunk in pace.kept(body):
             form.feed(chunk)
-            if form.gathered >= BLOCK:
+            if form.gathered > (memory if form.file is None else BLOCK):
                 await in_thread(form.write)
-        return await in_thread(form.finish)
+        return await in_thread(form.finish) if form.file else form.finish()
     finally:
         form.close()
 

@@ -19,7 +19,7 @@ from optidash_integrations.headers import NO_STORE
 from optidash_integrations.server import asked as asking
 from optidash_integrations.server import replies
 from optidash_integrations.server.engine_pool import Engines, OverloadedError
-from optidash_integrations.server.engine_process import Job
+from optidash_integrations.server.engine_process import SHARED, Job
 from optidash_integrations.server.fetching import Fetching, wanted_of
 from optidash_integrations.server.keys import Key
 from optidash_integrations.server.metrics import Metrics
@@ -44,6 +44,10 @@ MORE_ROOMS = 256
 IN_MEMORY = 1024 * 1024
 """Results of up to so many bytes are sent from memory."""
 
+UPLOADS_IN_MEMORY = 64 * 1024 * 1024
+LEAST_IN_MEMORY = 64 * 1024
+"""Uploads up to what the engine shares wait in memory; the more there are, the smaller ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -54,16 +58,25 @@ class Done:
 
 
 class Room:
-    """The files of one request."""
+    """The files of one request, and how many bytes of an upload need none."""
 
-    def __init__(self, workroom: Workroom) -> None:
+    def __init__(self, workroom: Workroom, memory: int = 0) -> None:
         self.workroom = workroom
+        self.memory = memory
         self.paths: list[Path] = []
 
     def place(self) -> Path:
         """Return where a file may be made that is gone in the end."""
         path = self.workroom.place()
         self.paths.append(path)
+        return path
+
+    def file(self, source: Path | bytes) -> Path:
+        """Return a source as a file."""
+        if isinstance(source, Path):
+            return source
+        path = self.place()
+        path.write_bytes(source)
         return path
 
     def clear(self) -> None:
@@ -110,8 +123,9 @@ class Studio:
         self.engines.check_room()
         if self.open_rooms >= self.most_rooms:
             raise OverloadedError(self.engines.retry_after())
-        room = Room(self.workroom)
         self.open_rooms += 1
+        share = max(LEAST_IN_MEMORY, UPLOADS_IN_MEMORY // self.open_rooms)
+        room = Room(self.workroom, min(SHARED, share))
         try:
             yield room
         finally:
@@ -151,7 +165,7 @@ class Studio:
         self.engines.check_room()
         spent = await self.spending.spend(key)
         try:
-            job = Job(upload.path, room.place(), asked.operations.to_dict())
+            job = Job(upload.source, room.place(), asked.operations.to_dict())
             told = await self.engines.process(job)
             self.look()
             done = await in_thread(

@@ -517,6 +517,22 @@ def test_logs_name_requests_and_hold_no_secrets(
         assert secret not in everything
 
 
+def test_a_request_without_a_key_is_logged_without_one(
+    live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        live.ask("GET", "/healthz", key=False)
+        live.ask("GET", "/1.0/account", key=False)
+        live.ask("GET", "/1.0/account")
+        wait_until(lambda: len(facts_in(caplog)) == 3)  # a line is written after its answer
+    facts = sorted(facts_in(caplog), key=lambda each: str(each.get("key", "")))
+    assert [each.get("key") for each in facts] == [None, None, live.key.id]
+
+
+def facts_in(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [record.optidash for record in caplog.records if hasattr(record, "optidash")]
+
+
 def test_its_openapi_document_names_all_addresses(live: Live) -> None:
     paths = live.ask("GET", "/1.0/openapi.json").json["paths"]
     expected = {"/upload", "/fetch", "/account", "/keys", "/keys/{key}", "/webhooks/"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -77,6 +78,37 @@ async def test_a_job_is_done_and_told_of(tmp_path: Path, make_job: MakeJob) -> N
         told = await engines.process(job)
         assert (told["type"], told["output"]["width"]) == ("image/jpeg", 60)
         assert job.result.stat().st_size == told["output"]["bytes"]
+
+
+async def test_a_source_in_memory_is_as_good_as_a_file(tmp_path: Path, make_job: MakeJob) -> None:
+    async with started(tmp_path) as engines:
+        for width in (60, 30):  # the second must not see what the first has left
+            content = photo() if width == 60 else photo() + b"more"
+            job = replace(make_job({"resize": {"width": width}}), source=content)
+            told = await engines.process(job)
+            assert told["input"]["bytes"] == len(content)
+            assert told["output"]["width"] == width
+
+
+async def test_an_image_in_memory_that_ends_a_process_is_not_tried_again(tmp_path: Path) -> None:
+    async with started(tmp_path) as engines:
+        (child,) = engines.children
+        os.kill(child.process.pid, signal.SIGSTOP)
+        job = Job(photo(), tmp_path / "result", {})
+        task = await begun(engines, job)
+        child.process.kill()
+        with pytest.raises(ProcessorError):
+            await task
+        for source in (photo(), written(tmp_path / "again", photo())):
+            with pytest.raises(DeadlyImageError):
+                await engines.process(replace(job, source=source))
+        other = Job(photo() + b"other", tmp_path / "result", {})
+        assert (await engines.process(other))["type"] == "image/jpeg"
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
 
 
 async def test_what_the_engine_refuses_keeps_its_status(tmp_path: Path, make_job: MakeJob) -> None:
@@ -252,5 +284,9 @@ def test_images_are_forgiven_after_a_while(tmp_path: Path) -> None:
     with pytest.raises(DeadlyImageError):
         deadly.check("abc")
     deadly.check("other")
+    deadly.sweep()
+    assert not deadly.is_empty
     clock.seconds += 8 * 86_400
     deadly.check("abc")
+    deadly.sweep()
+    assert deadly.is_empty

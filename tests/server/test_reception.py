@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
-from optidash_integrations.server.reception import clean_name
+from optidash_integrations.server.engine_process import SHARED
+from optidash_integrations.server.reception import Form, Pace, clean_name, received
 from tests.server.live import BOUNDARY, FORM, Live, Part, configured, data, image, multipart
 from tests.server.live import running as run
 from tests.sites.photos import photo
@@ -27,6 +31,50 @@ def width(live: Live, body: bytes, content_type: str = FORM) -> int:
     answer = live.ask("POST", "/1.0/upload", body, {"Content-Type": content_type})
     assert answer.status == 200, answer.body
     return answer.json["output"]["width"]
+
+
+# Memory
+
+
+async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 1000):
+        yield body[start : start + 1000]
+
+
+@pytest.mark.parametrize("spare", [-1, 0])
+async def test_only_what_is_too_large_for_memory_goes_to_a_file(tmp_path: Path, spare: int) -> None:
+    content = photo() * 3
+    body, path = multipart(image(content), data(RESIZE)), tmp_path / "source"
+    pace = Pace(30.0)
+    upload = await received(in_pieces(body), FORM, path, LIMIT, pace, len(content) + spare)
+    assert (upload.size, json.loads(upload.document)) == (len(content), RESIZE)
+    if spare < 0:
+        assert upload.source == path
+        assert path.read_bytes() == content
+    else:
+        assert upload.source == content
+        assert not path.exists()
+
+
+async def test_a_refused_upload_leaves_no_bytes_with_its_form(tmp_path: Path) -> None:
+    form = Form(FORM, tmp_path / "source", LIMIT)
+    form.feed(multipart(image(), data(RESIZE)))
+    assert form.blocks
+    form.close()
+    assert not form.blocks
+
+
+def test_the_more_uploads_there_are_the_less_memory_each_may_have(live: Live) -> None:
+    studio = live.server.studio
+
+    async def memory(rooms: int) -> int:
+        async with AsyncExitStack() as stack:
+            found = [await stack.enter_async_context(studio.room()) for _ in range(rooms)]
+        return found[-1].memory
+
+    assert asyncio.run(memory(1)) == SHARED
+    assert asyncio.run(memory(64)) == 1024 * 1024
+    assert studio.open_rooms == 0
 
 
 # 8.5, 2 to 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from optidash_integrations.errors import OptionError
-from optidash_integrations.server.keys import Key
+from optidash_integrations.server.database import Database
+from optidash_integrations.server.keys import Key, Keys
 from optidash_integrations.server.refusals import MissingError, RefusedError
 from optidash_integrations.server.seams import Document, Perform, Work
 from tests.server.live import Live, configured, data, image, running, wait_until
@@ -63,6 +65,9 @@ class Book:
 
     async def close(self) -> None:
         self.perform = None
+
+    def counts(self) -> Mapping[str, int]:
+        return {"created": len(self.works), "delivered": len(self.delivered)}
 
     def checked(self, document: Mapping[str, Any]) -> object:
         if "url" not in document:
@@ -186,3 +191,23 @@ def test_webhooks_are_listed_for_their_key(live: Live) -> None:
         assert found == [{"id": "shop", "status": "failed"}]
     assert live.ask("GET", "/1.0/webhooks/known/").json["webhook"] == {"id": "known"}
     assert live.ask("GET", "/1.0/webhooks/unknown").status == 404
+
+
+def test_no_work_is_taken_on_for_an_account_that_has_no_calls_left(live: Live, book: Book) -> None:
+    with closing(Database(live.configuration.database)) as database:
+        _, secret = Keys(database).create("poor", monthly_quota=1)
+    headers = {"Authorization": f"Bearer {secret}"}
+    before = len(book.works)
+    answers = [
+        live.upload(image(), data(more), headers=headers).status for more in ({}, HOOK, HOOK)
+    ]
+    assert answers == [200, 402, 402]
+    assert len(book.works) == before
+    assert live.left_behind() == []
+
+
+def test_webhooks_are_counted_for_prometheus(live: Live, book: Book) -> None:
+    live.upload(image(), data(HOOK))
+    text = live.ask("GET", "/metrics", key=False).body.decode()
+    line = 'optidash_server_webhooks{status="created"} '
+    assert float(text.partition(line)[2].split()[0]) == len(book.works) > 0

@@ -157,7 +157,7 @@ def test_tls_needs_no_proxy(start: Serve, tmp_path: Path) -> None:
     certificate.private_key_pem.write_to_path(key)
     authority.cert_pem.write_to_path(root)
     served = start("--tls-cert", str(chain), "--tls-key", str(key), ready=False)
-    wait_until(lambda: "Application startup complete" in served.text, 60)
+    wait_until(lambda: "Uvicorn running on" in served.text, 60)
     with OptidashClient(
         served.key(), f"https://localhost:{served.port}/1.0", verify=str(root), retries=0
     ) as client:
