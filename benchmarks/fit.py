@@ -21,9 +21,9 @@ import pyvips
 from benchmarks.quality import KINDS, named, picture, score
 from optidash_integrations import formats
 from optidash_integrations.engine.encode import ENCODERS, Recipe
-from optidash_integrations.engine.quality import TARGETS, kind_of, opaque
+from optidash_integrations.engine.quality import LARGE, TARGETS, kind_of, opaque
 
-WIDTHS = {"photos": (1280, 600), "graphics": (None, 0.6)}
+WIDTHS = {"photos": (2560, 1280, 600), "graphics": (None, 0.6)}
 """Sizes of a picture: widths in pixels, or a share of its own."""
 
 SETTINGS = {
@@ -60,6 +60,12 @@ class Measured:
     group: str
     features: tuple[float, ...]
     points: dict[str, Points]
+    pixels: int = 0
+
+    def serves(self, encoder: str) -> bool:
+        """Say whether the encoder's table is for such pictures: of large ones most are measured."""
+        is_measured = self.pixels >= LARGE and not self.graphic and encoder != "jpeg"
+        return encoder in self.points and not is_measured
 
 
 def measured(folder: Path, scores: Path | None) -> Iterator[Measured]:
@@ -101,7 +107,13 @@ def measure(image: pyvips.Image, kind: str, group: str) -> dict[str, Any]:
             scored = [score(image, write(image, each)) for each in recipes]
             points[name] = list(zip(SETTINGS[name], scored, strict=True))
     features = kind_of(opaque(image)).features
-    return {"graphic": kind == "graphics", "group": group, "features": features, "points": points}
+    return {
+        "graphic": kind == "graphics",
+        "group": group,
+        "features": features,
+        "points": points,
+        "pixels": image.width * image.height,
+    }
 
 
 def setting_for(points: Points, target: float) -> float:
@@ -165,7 +177,7 @@ def fitted(pictures: Sequence[Measured], name: str, target: int) -> tuple[np.nda
         return np.array([score_at(each.points[name], setting) - target for each, setting in pairs])
 
     more = 0
-    aim = AIM_AT if pictures[0].graphic else AIM_AT / 4
+    aim = AIM_AT if pictures[0].graphic else AIM_AT / 2
     while more < 40 and (errors(more) < -FAR_BELOW).mean() > aim:
         more += 1
     if not pictures[0].graphic:
@@ -173,6 +185,15 @@ def fitted(pictures: Sequence[Measured], name: str, target: int) -> tuple[np.nda
     off = errors(more)
     below, above = (off < -FAR_BELOW).mean(), (off > FAR_BELOW).mean()
     return weights, more, f"{name} {target}: {below:.0%} below, {above:.0%} above, {more} added"
+
+
+def slope_at(pictures: Sequence[Measured], name: str, target: int) -> float:
+    """Return how many points a step of the setting gives, where a target is reached."""
+    steps = []
+    for each in pictures:
+        settings, scores = np.array(sorted(each.points[name])).T
+        steps.append(np.interp(target, scores, np.gradient(scores, settings)))
+    return float(np.median(steps))
 
 
 def slope(pictures: Sequence[Measured], name: str) -> float:
@@ -199,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for title, graphic in (("PHOTOS", False), ("GRAPHICS", True)):
         print(f"{title} = {{")
         for name in FOR_GRAPHICS if graphic else [n for n in RECIPES if n != "webp-graphic"]:
-            having = [each for each in pictures if each.graphic == graphic and name in each.points]
+            having = [each for each in pictures if each.graphic == graphic and each.serves(name)]
             print(f'    "{name}": {{')
             for target in TARGETS.values():
                 weights, more, told = fitted(having, name, target)
@@ -221,6 +242,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in FOR_GRAPHICS
     }
     print(f"SLOPES = {slopes}")
+    steep: dict[str, dict[int, float]] = {}
+    for name in (name for name in RECIPES if name != "webp-graphic"):
+        having = [each for each in pictures if not each.graphic and name in each.points]
+        steep[name] = {t: round(slope_at(having, name, t), 3) for t in TARGETS.values()}
+    print(f"PHOTO_SLOPES = {steep}")
 
 
 if __name__ == "__main__":

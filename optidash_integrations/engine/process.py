@@ -85,11 +85,10 @@ def process(
     with watch.limit():
         content, image, recipe = worked(job, recipe, moves=moves)
     told = told_of(job, image, notes)
-    if not tools.describes:
-        height = image.get_page_height()
-        return Variant(content, recipe.format.media_type, image.width, height, told)
-    told = replace(told, input=ImageInfo.from_dict(describe(data).fields()))
-    return variant(content, recipe, told)
+    if tools.describes:
+        told = replace(told, input=ImageInfo.from_dict(describe(data).fields()))
+        return variant(content, recipe, told)
+    return plain_variant(content, image, recipe, told)
 
 
 def worked(job: Job, recipe: Recipe, *, moves: bool) -> tuple[bytes, pyvips.Image, Recipe]:
@@ -228,3 +227,12 @@ def variant(content: bytes, recipe: Recipe, told: Metadata) -> Variant:
     made = describe(content, recipe.quality)
     metadata = replace(told, output=ImageInfo.from_dict(made.fields()))
     return Variant(content, recipe.format.media_type, made.width, made.height, metadata)
+
+
+def plain_variant(content: bytes, image: pyvips.Image, recipe: Recipe, told: Metadata) -> Variant:
+    """Return the result with what is known without reading it again."""
+    kind, width, height = recipe.format, image.width, image.get_page_height()
+    made = ImageInfo(
+        format=kind.label, width=width, height=height, quality=recipe.quality, bytes=len(content)
+    )
+    return Variant(content, kind.media_type, width, height, replace(told, output=made))

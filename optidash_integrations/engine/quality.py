@@ -32,12 +32,19 @@ TARGETS = {"low": 85, "medium": 75, "high": 65}
 MEASURED_FROM = 500_000
 """Pixels from which samples of graphics are measured, but for JPEG, whose encoder is too fast."""
 
+LARGE = 2_000_000
+"""Pixels from which samples of photographs are measured as well, as predictions of these are the
+least sure; but for a JPEG that somebody waits for.
+"""
+
 # Pixels of the samples that are compressed, the rows of their strips, and what a JPEG's header
 # takes of the sizes.
 PROBED, STRIP, HEADER = 65_000, 16, 600
 # Pixels of the samples of graphics: as many for a measure, a share of the picture without one; and
 # the side of their tiles.
 SAMPLED, SHARE, TILE, GRID = 130_000, 6, 64, 16
+# The same of photographs, whose encoders make more of what lies around a pixel.
+LARGE_SAMPLED, LARGE_TILE = 4 * 256**2, 256
 
 # A score this near counts as the target; a measure moves a setting by no more than this, and only
 # by a share of it where down, as samples flatter some pictures.
@@ -93,7 +100,7 @@ def settle(image: pyvips.Image, recipe: Recipe, write: Write) -> Recipe:
     recipe = replace(recipe, graphic=kind.graphic, settled=True)
     first = replace(recipe, quality=predicted(recipe, kind))
     if not kind.graphic:
-        return first
+        return settled_photo(image, first, kind, write)
     if image.get_page_height() < image.height:
         return on_the_safe_side(first)
     return settled_graphic(image, first, write)
@@ -132,6 +139,20 @@ def encoder(recipe: Recipe) -> str:
     return "avif"
 
 
+def settled_photo(image: pyvips.Image, recipe: Recipe, kind: Kind, write: Write) -> Recipe:
+    pixels = image.width * image.get_page_height()
+    is_fast = recipe.format is formats.JPEG and not recipe.patient
+    if pixels < LARGE or is_fast:
+        return recipe
+    sample = tiles(image, LARGE_SAMPLED, LARGE_TILE)
+    target = TARGETS[recipe.compression]
+    slope = learned.PHOTO_SLOPES[encoder(recipe)][target]
+    spared = SPARED[target] * grain(kind) * slope if recipe.format is formats.AVIF else 0.0
+    missing = target - spared - score_of(sample, write(sample, recipe))
+    move = min(max(missing / slope, -FARTHEST), FARTHEST)
+    return replace(recipe, quality=bounded((recipe.quality or 0) + move))
+
+
 def settled_graphic(image: pyvips.Image, recipe: Recipe, write: Write) -> Recipe:
     pixels = image.width * image.height
     if pixels >= MEASURED_FROM and recipe.format is not formats.JPEG:
@@ -152,14 +173,18 @@ def corrected(recipe: Recipe, sample: pyvips.Image, content: bytes) -> Recipe:
 
     The setting moves by the slope that is usual between settings and scores.
     """
-    measure = metric()
-    score = measure.score(measure.scales(opaque(sample)), opaque(opened(content)))
-    missing = TARGETS[recipe.compression] - score
+    missing = TARGETS[recipe.compression] - score_of(sample, content)
     if abs(missing) <= CLOSE:
         return recipe
     move = missing / learned.SLOPES[encoder(recipe)]
     move = max(move * DOWNWARD, -FARTHEST) if move < 0 else min(move, FARTHEST)
     return replace(recipe, quality=bounded((recipe.quality or 0) + move))
+
+
+def score_of(sample: pyvips.Image, content: bytes) -> float:
+    """Return the points that a written sample has."""
+    measure = metric()
+    return measure.score(measure.scales(opaque(sample)), opaque(opened(content)))
 
 
 def is_smaller_exact(sample: pyvips.Image, content: bytes) -> bool:
@@ -250,20 +275,20 @@ def dot(weights: Sequence[float], values: Sequence[float]) -> float:
     return sum(weight * value for weight, value in zip(weights, values, strict=True))
 
 
-def tiles(image: pyvips.Image, pixels: int) -> pyvips.Image:
+def tiles(image: pyvips.Image, pixels: int, side: int = TILE) -> pyvips.Image:
     """Return squares from all over a picture, about so many pixels of it."""
     width, height = image.width, image.height
-    count = max(1, pixels // TILE**2)
-    if width * height <= pixels * 1.3 or min(width, height) < TILE:
+    count = max(1, pixels // side**2)
+    if width * height <= pixels * 1.3 or min(width, height) < side:
         return image
-    across = min(max(1, round(math.sqrt(count * width / height))), width // TILE)
-    down = min(max(1, count // across), height // TILE)
-    lefts = [position(width, number, across) for number in range(across)]
-    tops = [position(height, number, down) for number in range(down)]
-    squares = [image.crop(left, top, TILE, TILE) for top in tops for left in lefts]
+    across = min(max(1, round(math.sqrt(count * width / height))), width // side)
+    down = min(max(1, count // across), height // side)
+    lefts = [position(width, number, across, side) for number in range(across)]
+    tops = [position(height, number, down, side) for number in range(down)]
+    squares = [image.crop(left, top, side, side) for top in tops for left in lefts]
     return vips.pyvips.Image.arrayjoin(squares, across=across).copy_memory()
 
 
-def position(length: int, number: int, count: int) -> int:
+def position(length: int, number: int, count: int, side: int) -> int:
     """Return where a tile begins, on the grid of the encoders' blocks."""
-    return GRID * int((length - TILE) / GRID * (number + 0.5) / count)
+    return GRID * int((length - side) / GRID * (number + 0.5) / count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -59,6 +60,32 @@ def test_what_looks_like_a_photograph_comes_near_its_target(
     image = photo()
     content = encode(image, Recipe(target, compression=compression))
     assert abs(score(image, content) - quality.TARGETS[compression]) < 6
+
+
+@pytest.mark.parametrize("target", [formats.WEBP, formats.JPEG], ids=lambda target: target.name)
+def test_samples_of_a_large_photograph_put_a_wrong_prediction_right(
+    target: formats.Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = photo(2000, 1100)
+    monkeypatch.setattr(quality, "predicted", lambda recipe, kind: 70)
+    recipe = Recipe(target, compression="medium", patient=True)
+    wrong = replace(recipe, quality=70, settled=True)
+    before, after = (
+        abs(score(image, encode(image, each)) - quality.TARGETS["medium"])
+        for each in (wrong, recipe)
+    )
+    assert after < before * 0.75
+
+
+def test_for_a_jpeg_that_somebody_waits_for_nothing_is_measured() -> None:
+    written: list[vips.pyvips.Image] = []
+
+    def watched(image: vips.pyvips.Image, recipe: Recipe) -> bytes:
+        written.append(image)
+        return write(image, recipe)
+
+    quality.settle(photo(2000, 1100), Recipe(formats.JPEG, compression="medium"), watched)
+    assert not written
 
 
 @pytest.mark.parametrize("target", FORMATS, ids=lambda target: target.name)
