@@ -1,12 +1,15 @@
-"""Giving memory back to the system.
+"""How this process deals with memory: what pictures need stays, what they leave goes.
 
-libvips takes and frees large blocks in many threads. glibc keeps what was freed, in a heap for
-each thread, and after thousands of pictures of many sizes that is as much as is in use.
+The blocks of a picture are large enough for glibc to fetch each from the kernel anew, page by page,
+which takes a twentieth of the time that a photograph does. Told to keep them, it keeps as much
+again in a heap for each of libvips' threads; so there is one heap, and now and then what is free of
+it goes back to the system. Other C libraries are left as they are.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,20 +18,53 @@ if TYPE_CHECKING:
 
     Trim = Callable[[int], object]
 
-BETWEEN = 256 * 1024 * 1024
+MIB = 1024 * 1024
+
+# Parameters of glibc's mallopt (malloc.h), with what is said by them and by which variables of the
+# environment somebody else may have said it.
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
+
+KEPT = 64 * MIB
+"""So much free memory is kept at the end of the heap: what pictures of 10 megapixels need."""
+
+SINGLE = 32 * MIB
+"""What is larger is given back at once; glibc takes no larger number."""
+
+WISHES = (
+    (MMAP_THRESHOLD, SINGLE, "MALLOC_MMAP_THRESHOLD_"),
+    (TRIM_THRESHOLD, KEPT, "MALLOC_TRIM_THRESHOLD_"),
+    (ARENA_MAX, 1, "MALLOC_ARENA_MAX"),
+)
+
+BETWEEN = 256 * MIB
 """Bytes of pixels after which what is free is given back."""
 
-LEAST = 1024 * 1024
+LEAST = MIB
 """What a picture counts at least: small ones leave holes as well."""
 
 
-def found() -> Trim | None:
-    """Return glibc's `malloc_trim`; None where the C library has no such function."""
+def keep_memory() -> bool:
+    """Keep some memory that is freed, instead of giving it back; return whether that can be said.
+
+    What the environment says of it (`MALLOC_ARENA_MAX`, `GLIBC_TUNABLES` …) stays.
+    """
+    mallopt = function("mallopt")
+    if mallopt is None:
+        return False
+    if "GLIBC_TUNABLES" not in os.environ:
+        for parameter, value, variable in WISHES:
+            if variable not in os.environ:
+                mallopt(parameter, value)
+    return True
+
+
+def function(name: str) -> Callable[..., object] | None:
+    """Return a function of the C library; None where it has none of that name."""
     try:
-        trim: Trim = ctypes.CDLL(None).malloc_trim
+        found: Callable[..., object] = getattr(ctypes.CDLL(None), name)
     except (OSError, TypeError, AttributeError):
         return None
-    return trim
+    return found
 
 
 class Heap:
@@ -52,4 +88,4 @@ class Heap:
         self.trim(0)
 
 
-HEAP = Heap(found())
+HEAP = Heap(function("malloc_trim"))

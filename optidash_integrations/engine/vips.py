@@ -2,7 +2,7 @@
 
 Importing this module sets libvips up for pictures from strangers: no operation cache, and no
 loader but those of the formats that we read. That holds for the whole process, so for other users
-of pyvips in it too.
+of pyvips in it too; as does what `heap` asks of the C library.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from optidash_integrations.engine.heap import keep_memory
 from optidash_integrations.errors import (
     BrokenImageError,
     ForkedTooLateError,
@@ -42,6 +43,7 @@ LOADERS = ("Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff")
 # another picture, and so make libvips log again: GLib ends the process where logging recurses.
 getattr(pyvips, "_remove_log_handler", bool)()
 
+keep_memory()
 pyvips.cache_set_max(0)
 pyvips.operation_block_set("VipsForeignLoad", True)
 for loader in LOADERS:

@@ -20,12 +20,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from optidash_integrations.engine.heap import keep_memory
 from optidash_integrations.engine.tools import Tools
 from optidash_integrations.errors import OptidashError, ProcessorError
 from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
 from optidash_integrations.processors import EngineProcessor
-from optidash_integrations.server.memory import keep_memory
 from optidash_integrations.variants import Metadata
 
 logger = logging.getLogger(__name__)

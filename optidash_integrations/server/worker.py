@@ -6,12 +6,12 @@ import gc
 import os
 from typing import TYPE_CHECKING
 
+from optidash_integrations.engine.heap import keep_memory
 from optidash_integrations.server import logs
 from optidash_integrations.server.app import create
 from optidash_integrations.server.configuration import VARIABLE, Configuration
 from optidash_integrations.server.connectors import read
 from optidash_integrations.server.database import Database
-from optidash_integrations.server.memory import keep_memory
 from optidash_integrations.server.metrics import forget_the_dead
 from optidash_integrations.server.stores.store import Stores
 from optidash_integrations.server.webhooks import Webhooks
