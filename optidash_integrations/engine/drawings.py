@@ -2,7 +2,8 @@
 
 librsvg gets bytes without an address, so nothing that a drawing names is relative to anything: no
 file is read and no connection opened, and it runs no script. It would follow `data:` addresses, in
-which a few kilobytes can hold a picture of gigabytes: drawings with pictures inside are refused.
+which a few kilobytes can hold a picture of gigabytes: drawings with pictures inside are refused. So
+are those with filters that can take minutes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ PICTURE = re.compile(rb"<\s*(?:[^\s<>/:\"']+:)?(?:fe)?image\b", re.IGNORECASE)
 HIDING = re.compile(rb"<!ENTITY[^>]*[&%]", re.IGNORECASE)
 ENCODING = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']([^\"']*)", re.IGNORECASE)
 ENCODINGS = (b"utf-8", b"us-ascii", b"iso-8859-1", b"iso-8859-15", b"windows-1252")
+
+# Filters whose work grows with a number in them, such as a radius or octaves: librsvg can't be
+# stopped once it has begun. Shadows and the like need a few of the others, and no entities.
+SLOW_FILTER = re.compile(
+    rb"<\s*(?:[^\s<>/:\"']+:)?fe(?:turbulence|morphology|convolvematrix)\b", re.I
+)
+FILTER = re.compile(rb"<\s*(?:[^\s<>/:\"']+:)?fe[a-z]+\b|\bfilter\s*[=:]", re.I)
+MOST_FILTERS = 100
 
 # The first tag, and the lengths in it. Numbers past what libvips counts in make it complain on
 # the standard error stream, then render one pixel.
@@ -64,6 +73,8 @@ def opened(data: bytes, limits: Limits, scale: float = 1.0) -> pyvips.Image:
         raise ImageTooLargeError(f"this SVG has more than {MOST_BYTES} bytes")
     if not is_plain(data):
         raise UnsupportedImageError("SVG with pictures inside is not rendered")
+    if not is_quick(data):
+        raise UnsupportedImageError("SVG with filters that may take very long is not rendered")
     if longest(data) * scale > LONGEST:
         raise ImageTooLargeError(f"this SVG is more than {LONGEST} pixels long")
     vips.pyvips.operation_block_set("VipsForeignLoadSvg", False)
@@ -77,6 +88,14 @@ def is_plain(data: bytes) -> bool:
     if encoding and encoding[1].strip().lower() not in ENCODINGS:
         return False
     return not (PICTURE.search(data) or HIDING.search(data))
+
+
+def is_quick(data: bytes) -> bool:
+    """Say whether a drawing's filters are few, and of kinds whose work is bounded by its pixels."""
+    if SLOW_FILTER.search(data):
+        return False
+    count = sum(1 for _ in FILTER.finditer(data))
+    return count <= (0 if b"<!ENTITY" in data.upper() else MOST_FILTERS)
 
 
 def longest(data: bytes) -> float:

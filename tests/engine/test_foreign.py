@@ -412,6 +412,30 @@ def test_a_drawing_with_a_picture_inside_is_refused(data: bytes) -> None:
         probe(data, WITH_SVG)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        svg('<filter id="f"><feTurbulence baseFrequency="0.0001" numOctaves="500"/></filter>'),
+        svg('<filter id="f"><s:FEMORPHOLOGY radius="10000"/></filter>'),
+        svg('<filter id="f">' + "<feGaussianBlur stdDeviation='9'/>" * 101 + "</filter>"),
+        svg('<g filter="url(#f)">' * 101 + "</g>" * 101),
+        svg("&a;", head="<!DOCTYPE svg [<!ENTITY a \"<feOffset dx='1'/>\">]>"),
+    ],
+    ids=["turbulence", "morphology", "many", "many uses", "entity"],
+)
+def test_a_drawing_whose_filters_may_take_minutes_is_refused(data: bytes) -> None:
+    with pytest.raises(UnsupportedImageError, match="filters that may take very long"):
+        drawings.rendered(data, WITH_SVG)
+
+
+def test_a_drawing_with_a_shadow_is_rendered() -> None:
+    shadow = (
+        '<filter id="f"><feGaussianBlur in="SourceAlpha" stdDeviation="1"/><feOffset dx="1"/>'
+        '<feMerge><feMergeNode/><feMergeNode in="SourceGraphic"/></feMerge></filter>'
+    )
+    assert_only_blue(svg(shadow))
+
+
 def test_a_drawing_with_names_for_addresses_is_rendered() -> None:
     head = '<?xml version="1.0" encoding="utf-8"?><!DOCTYPE svg [<!ENTITY ns "http://a.invalid/">]>'
     assert_only_blue(svg("", head=head))
