@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageSequence
+from PIL import Image, ImageCms, ImageOps, ImageSequence
 
 from optidash_integrations import formats
 from optidash_integrations.engine.process import process
@@ -350,6 +350,27 @@ def test_lossless_compression_keeps_the_profile() -> None:
     source = encoded(quarters(), icc_profile=profile)
     variant = made(source, {"optimize": {"compression": "lossless"}}, formats.WEBP)
     assert opened(variant).info["icc_profile"] == profile
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+@pytest.mark.parametrize("longer", [1199, 1176, 2390, 4795])
+def test_a_jpeg_that_its_decoder_makes_smaller_shows_the_same(
+    longer: int, orientation: int, mode: str
+) -> None:
+    """Sizes just below four, eight and sixteen times the result's."""
+    coarse = noise(12, 8).resize((longer, longer * 2 // 3 + 1), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    source = encoded(coarse.convert(mode), "jpeg", quality=95, exif=exif)
+    document: dict[str, object] = {"resize": {"width" if orientation == 1 else "height": 300}}
+    result = opened(made(source, document, formats.PNG))
+    with Image.open(io.BytesIO(source)) as image:
+        upright = ImageOps.exif_transpose(image).convert(result.mode)
+    wanted = upright.resize(result.size, Image.Resampling.LANCZOS)
+    assert max(result.size) == 300
+    assert result.mode == mode
+    assert np.abs(np.asarray(result, float) - np.asarray(wanted, float)).mean() < 1
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
