@@ -33,12 +33,14 @@ ENCODING = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']([^\"']*)", re.IGNORECAS
 ENCODINGS = (b"utf-8", b"us-ascii", b"iso-8859-1", b"iso-8859-15", b"windows-1252")
 
 # Filters whose work grows with a number in them, such as a radius or octaves: librsvg can't be
-# stopped once it has begun. Shadows and the like need a few of the others, and no entities.
+# stopped once it has begun. Shadows and the like need a few of the others, and none from entities,
+# which could stand for any number of them.
 SLOW_FILTER = re.compile(
     rb"<\s*(?:[^\s<>/:\"']+:)?fe(?:turbulence|morphology|convolvematrix)\b", re.I
 )
 FILTER = re.compile(rb"<\s*(?:[^\s<>/:\"']+:)?fe[a-z]+\b|\bfilter\s*[=:]", re.I)
 MOST_FILTERS = 100
+MARKUP = re.compile(rb"<!ENTITY\s+\S+\s+(?:\"[^\"]*<|'[^']*<)", re.IGNORECASE)
 
 # The first tag, and the lengths in it. Numbers past what libvips counts in make it complain on
 # the standard error stream, then render one pixel.
@@ -95,7 +97,7 @@ def is_quick(data: bytes) -> bool:
     if SLOW_FILTER.search(data):
         return False
     count = sum(1 for _ in FILTER.finditer(data))
-    return count <= (0 if b"<!ENTITY" in data.upper() else MOST_FILTERS)
+    return count <= (0 if MARKUP.search(data) else MOST_FILTERS)
 
 
 def longest(data: bytes) -> float:

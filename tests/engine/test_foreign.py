@@ -420,8 +420,9 @@ def test_a_drawing_with_a_picture_inside_is_refused(data: bytes) -> None:
         svg('<filter id="f">' + "<feGaussianBlur stdDeviation='9'/>" * 101 + "</filter>"),
         svg('<g filter="url(#f)">' * 101 + "</g>" * 101),
         svg("&a;", head="<!DOCTYPE svg [<!ENTITY a \"<feOffset dx='1'/>\">]>"),
+        svg("&a;", head="<!DOCTYPE svg [<!ENTITY  a\n'> <feOffset dx=\"1\"/>'>]>"),
     ],
-    ids=["turbulence", "morphology", "many", "many uses", "entity"],
+    ids=["turbulence", "morphology", "many", "many uses", "entity", "entity with more"],
 )
 def test_a_drawing_whose_filters_may_take_minutes_is_refused(data: bytes) -> None:
     with pytest.raises(UnsupportedImageError, match="filters that may take very long"):
@@ -434,6 +435,8 @@ def test_a_drawing_with_a_shadow_is_rendered() -> None:
         '<feMerge><feMergeNode/><feMergeNode in="SourceGraphic"/></feMerge></filter>'
     )
     assert_only_blue(svg(shadow))
+    head = '<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY ns "http://a.invalid/">]>'
+    assert_only_blue(svg(shadow, head=head))
 
 
 def test_a_drawing_with_names_for_addresses_is_rendered() -> None:
