@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.background import in_thread
+
 BUCKET = "pictures"
 CREDENTIALS = "region=us-east-1&access_key_id=AKIATEST&secret_access_key=s3cr3t-k3y&allow_http=true"
 
@@ -193,10 +195,6 @@ class BucketHandler(BaseHTTPRequestHandler):
 def bucket() -> Iterator[Bucket]:
     """Give a tiny object store that can be told to fail."""
     server = Bucket()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.talks.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with in_thread(server):
+        yield server
+        server.talks.set()

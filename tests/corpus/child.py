@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 from pathlib import Path
 from typing import Any
+
+from tests.background import Background
 
 HANG = 20.0
 MEMORY = 3 * 1024**3
@@ -32,12 +33,11 @@ def serve(pipe: Any) -> None:
             pipe.send(("failed", repr(error)))
 
 
-class Child:
+class Child(Background):
     """Starts the process at first use, and another after a crash or a hang."""
 
     def __init__(self) -> None:
-        self.process: Any = None
-        self.pipe: Any = None
+        super().__init__(serve)
 
     def outcome(self, path: Path) -> tuple[str, str]:
         """Return `decoded`, `refused`, `failed`, `crashed` or `hung`, and the details."""
@@ -53,17 +53,3 @@ class Child:
             result = ("crashed", f"exit code {self.process.exitcode}")
         self.stop()
         return result
-
-    def start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs,), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.pipe.close()
-            self.process = None

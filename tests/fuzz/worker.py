@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import io
-import multiprocessing
 import os
 import resource
 import tempfile
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.background import Background
 from tests.fuzz.cases import Case
 from tests.fuzz.documents import GOOD_ADDRESS
 
@@ -156,13 +156,11 @@ def is_turned(variant: Any, size: tuple[int, int]) -> bool:
     return size == (variant.height, variant.width)
 
 
-class Worker:
+class Worker(Background):
     """Starts the process at first use, and another after a crash or a hang."""
 
     def __init__(self, log: Path) -> None:
-        self.log = log
-        self.process: Any = None
-        self.pipe: Any = None
+        super().__init__(serve, str(log))
 
     def outcome(self, case: Case) -> Outcome:
         if self.process is None:
@@ -179,17 +177,3 @@ class Worker:
             result = Outcome("crashed", f"exit code {self.process.exitcode}")
         self.stop()
         return result
-
-    def start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, str(self.log)), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.pipe.close()
-            self.process = None

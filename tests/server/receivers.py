@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.background import in_thread
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -72,10 +74,6 @@ class ReceiverHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     server = Receiver()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.talks.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with in_thread(server):
+        yield server
+        server.talks.set()
