@@ -25,26 +25,27 @@ if TYPE_CHECKING:
 MOST_BYTES = 8 * MIB
 """Longer ones are refused: parsed, XML takes many times its length."""
 
-# Elements that show a picture. Entities that spell something by number, and encodings other than
+# Elements that show a picture. Entities that are more than plain text, and encodings other than
 # these, could hide one.
 PICTURE = re.compile(rb"<\s*(?:[^\s<>/:\"']+:)?(?:fe)?image\b", re.IGNORECASE)
-HIDING = re.compile(rb"<!ENTITY[^>]*[&%]", re.IGNORECASE)
-ENCODING = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']([^\"']*)", re.IGNORECASE)
+ENTITY = re.compile(rb"<!ENTITY", re.IGNORECASE)
+PLAIN_ENTITY = re.compile(rb"<!ENTITY(?:[^\"'<>&%]|\"[^\"<&%]*\"|'[^'<&%]*')*>", re.IGNORECASE)
+DECLARATION = re.compile(rb"<\?xml\b", re.IGNORECASE)
+ENCODING = re.compile(rb"\bencoding\s*=\s*[\"']([^\"']*)", re.IGNORECASE)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 ENCODINGS = (b"utf-8", b"us-ascii", b"iso-8859-1", b"iso-8859-15", b"windows-1252")
 
 # Filters whose work grows with a number in them, such as a radius or octaves: librsvg can't be
-# stopped once it has begun. Shadows and the like need a few of the others, and none from entities,
-# which could stand for any number of them.
+# stopped once it has begun. Shadows and the like need a few of the others.
 SLOW_FILTER = re.compile(
-    rb"<\s*(?:[^\s<>/:\"']+:)?fe(?:turbulence|morphology|convolvematrix)\b", re.I
+    rb"<\s*(?:[^\s<>/:\"']+:)?fe(?:turbulence|morphology|convolvematrix)\b", re.IGNORECASE
 )
-FILTER = re.compile(rb"<\s*(?:[^\s<>/:\"']+:)?fe[a-z]+\b|\bfilter\s*[=:]", re.I)
+FILTER = re.compile(rb"<\s*(?:[^\s<>/:\"']+:)?fe[a-z]+\b|\bfilter\s*[=:]", re.IGNORECASE)
 MOST_FILTERS = 100
-MARKUP = re.compile(rb"<!ENTITY\s+\S+\s+(?:\"[^\"]*<|'[^']*<)", re.IGNORECASE)
 
 # The first tag, and the lengths in it. Numbers past what libvips counts in make it complain on
 # the standard error stream, then render one pixel.
-ROOT = re.compile(rb"<(?:\w+:)?svg\b[^>]*>", re.IGNORECASE)
+ROOT = re.compile(rb"<(?:\w+:)?svg\b", re.IGNORECASE)
 LENGTHS = re.compile(rb"\b(?:width|height|viewBox)\s*=\s*[\"']([^\"']*)")
 NUMBER = re.compile(rb"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?")
 LONGEST = 1_000_000
@@ -74,7 +75,9 @@ def opened(data: bytes, limits: Limits, scale: float = 1.0) -> pyvips.Image:
     if len(data) > MOST_BYTES:
         raise ImageTooLargeError(f"this SVG has more than {MOST_BYTES} bytes")
     if not is_plain(data):
-        raise UnsupportedImageError("SVG with pictures inside is not rendered")
+        raise UnsupportedImageError(
+            "SVG with pictures inside, or what could hide some, is not rendered"
+        )
     if not is_quick(data):
         raise UnsupportedImageError("SVG with filters that may take very long is not rendered")
     if longest(data) * scale > LONGEST:
@@ -86,23 +89,29 @@ def opened(data: bytes, limits: Limits, scale: float = 1.0) -> pyvips.Image:
 
 def is_plain(data: bytes) -> bool:
     """Say whether a drawing shows no pictures, and hides none."""
-    encoding = ENCODING.search(data)
+    if b"\0" in data or not data.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"<"):
+        return False  # UTF-16, where one letter may look like two others
+    encoding = ENCODING.search(tag_at(data, DECLARATION))
     if encoding and encoding[1].strip().lower() not in ENCODINGS:
         return False
-    return not (PICTURE.search(data) or HIDING.search(data))
+    if len(PLAIN_ENTITY.findall(data)) != len(ENTITY.findall(data)):
+        return False
+    return not PICTURE.search(data)
 
 
 def is_quick(data: bytes) -> bool:
     """Say whether a drawing's filters are few, and of kinds whose work is bounded by its pixels."""
-    if SLOW_FILTER.search(data):
-        return False
-    count = sum(1 for _ in FILTER.finditer(data))
-    return count <= (0 if MARKUP.search(data) else MOST_FILTERS)
+    return not SLOW_FILTER.search(data) and len(FILTER.findall(data)) <= MOST_FILTERS
+
+
+def tag_at(data: bytes, beginning: re.Pattern[bytes]) -> bytes:
+    """Return the first tag that begins so, up to its end; nothing where there is none."""
+    found = beginning.search(data)
+    return data[found.start() : data.find(b">", found.end())] if found else b""
 
 
 def longest(data: bytes) -> float:
     """Return the largest number among the lengths of the first tag."""
-    root = ROOT.search(data)
-    lengths = LENGTHS.findall(root[0]) if root else []
+    lengths = LENGTHS.findall(tag_at(data, ROOT))
     numbers = (float(number) for length in lengths for number in NUMBER.findall(length))
     return max(numbers, default=0.0)

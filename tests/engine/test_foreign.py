@@ -402,9 +402,26 @@ def test_a_drawing_opens_no_connection() -> None:
         svg('<filter id="f"><feImage href="data:,"/></filter>'),
         svg("&a;", head="<!DOCTYPE svg [<!ENTITY a \"<image href='data:,'/>\">]>"),
         svg("&a;", head="<!DOCTYPE svg [<!ENTITY a \"&#60;&#105;mage href='data:,'/>\">]>"),
+        svg("&a;", head="<!DOCTYPE svg [<!ENTITY a \"> &#60;image href='data:,'/>\">]>"),
+        svg("&a;", head="<!DOCTYPE svg [<!ENTITY a '<b/>&#60;image href=\"data:,\"/>'>]>"),
+        svg("&a;", head="<!DOCTYPE svg [<!ENTITY a \"<feOffset dx='1'/>\">]>"),
+        svg("&a;", head="<!DOCTYPE svg [<!ENTITY  a\n'> <feOffset dx=\"1\"/>'>]>"),
         svg("+ADw-image+AD4-", head='<?xml version="1.0" encoding="UTF-7"?>'),
+        b"\xff\xfe" + svg('<image href="data:,"/>').decode().encode("utf-16-le") + b"<svg",
     ],
-    ids=["image", "other case", "filter", "entity", "hidden entity", "encoding"],
+    ids=[
+        "image",
+        "other case",
+        "filter",
+        "entity",
+        "hidden entity",
+        "entity with an end in it",
+        "entity with markup",
+        "entity with a filter",
+        "entity with an end and a filter",
+        "encoding",
+        "wide letters",
+    ],
 )
 def test_a_drawing_with_a_picture_inside_is_refused(data: bytes) -> None:
     """Sixteen kilobytes of PNG would take a gigabyte."""
@@ -419,14 +436,21 @@ def test_a_drawing_with_a_picture_inside_is_refused(data: bytes) -> None:
         svg('<filter id="f"><s:FEMORPHOLOGY radius="10000"/></filter>'),
         svg('<filter id="f">' + "<feGaussianBlur stdDeviation='9'/>" * 101 + "</filter>"),
         svg('<g filter="url(#f)">' * 101 + "</g>" * 101),
-        svg("&a;", head="<!DOCTYPE svg [<!ENTITY a \"<feOffset dx='1'/>\">]>"),
-        svg("&a;", head="<!DOCTYPE svg [<!ENTITY  a\n'> <feOffset dx=\"1\"/>'>]>"),
     ],
-    ids=["turbulence", "morphology", "many", "many uses", "entity", "entity with more"],
+    ids=["turbulence", "morphology", "many", "many uses"],
 )
 def test_a_drawing_whose_filters_may_take_minutes_is_refused(data: bytes) -> None:
     with pytest.raises(UnsupportedImageError, match="filters that may take very long"):
         drawings.rendered(data, WITH_SVG)
+
+
+@pytest.mark.parametrize(
+    "unit", [b"<svg ", b"<?xml ", b"<!ENTITY ", b'<!ENTITY a "', b"< ", b"<fe:"]
+)
+def test_a_drawing_is_looked_at_once_however_often_something_begins(unit: bytes) -> None:
+    """Looked at from each beginning to the end, two megabytes would take hours."""
+    with pytest.raises(ImageError):
+        probe(b"<svg " + unit * (2_000_000 // len(unit)), WITH_SVG)
 
 
 def test_a_drawing_with_a_shadow_is_rendered() -> None:
