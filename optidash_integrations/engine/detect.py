@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from optidash_integrations.engine.job import Job
 
 
-def told_of(job: Job, image: pyvips.Image | None, notes: tuple[str, ...]) -> Metadata:
+def told_of(job: Job, image: pyvips.Image, notes: tuple[str, ...]) -> Metadata:
     """Return what `detect` asks for of a result, in memory; of an animation, its first frame."""
     detect = job.operations.detect
-    if detect is None or image is None:
+    if detect is None:
         return Metadata(notes=notes)
     image = image.crop(0, 0, image.width, image.get_page_height())
     found = None

@@ -114,9 +114,15 @@ def predicted(recipe: Recipe, kind: Kind) -> int:
     if not kind.graphic:
         usual = USUAL[recipe.format][target]
         found = min(max(found, usual - PLAUSIBLE), usual + PLAUSIBLE)
-        if recipe.format is formats.AVIF:
-            found -= SPARED[target] * grain(kind)
+        found -= spared(recipe, kind)
     return bounded(found)
+
+
+def spared(recipe: Recipe, kind: Kind) -> float:
+    """Return how many settings less than predicted a photograph gets."""
+    if recipe.format is not formats.AVIF:
+        return 0.0
+    return SPARED[TARGETS[recipe.compression]] * grain(kind)
 
 
 def grain(kind: Kind) -> float:
@@ -140,17 +146,20 @@ def encoder(recipe: Recipe) -> str:
 
 
 def settled_photo(image: pyvips.Image, recipe: Recipe, kind: Kind, write: Write) -> Recipe:
-    pixels = image.width * image.get_page_height()
     is_fast = recipe.format is formats.JPEG and not recipe.patient
-    if pixels < LARGE or is_fast:
+    is_animated = image.get_page_height() < image.height
+    if image.width * image.height < LARGE or is_fast or is_animated:
         return recipe
     sample = tiles(image, LARGE_SAMPLED, LARGE_TILE)
     target = TARGETS[recipe.compression]
-    slope = learned.PHOTO_SLOPES[encoder(recipe)][target]
-    spared = SPARED[target] * grain(kind) * slope if recipe.format is formats.AVIF else 0.0
-    missing = target - spared - score_of(sample, write(sample, recipe))
-    move = min(max(missing / slope, -FARTHEST), FARTHEST)
+    missing = (target - score_of(sample, write(sample, recipe))) / slope_of(recipe)
+    move = min(max(missing - spared(recipe, kind), -FARTHEST), FARTHEST)
     return replace(recipe, quality=bounded((recipe.quality or 0) + move))
+
+
+def slope_of(recipe: Recipe) -> float:
+    """Return how many points a setting gives a photograph, near the target."""
+    return learned.PHOTO_SLOPES[encoder(recipe)][TARGETS[recipe.compression]]
 
 
 def settled_graphic(image: pyvips.Image, recipe: Recipe, write: Write) -> Recipe:
@@ -219,9 +228,13 @@ def may_lose_colours(image: pyvips.Image) -> bool:
     """
     if image.width * image.height < TILE**2:
         return False
-    image = opaque(image)
-    colours = (image.hist_find_ndim(bins=16) > 0).avg() / 255 * 16**3
-    return colours <= PALETTE and kind_of(image).graphic
+    return kind_of(image).graphic and colours_of(opaque(image)) <= PALETTE
+
+
+def colours_of(image: pyvips.Image) -> int:
+    """Return how many colours a picture in three has, told apart by four bits each."""
+    counts = image.hist_find_ndim(bins=16)
+    return round(counts.relational_const("more", [0.0]).avg() / 255 * 16**3)
 
 
 def is_good_enough(image: pyvips.Image, content: bytes, compression: str) -> bool:

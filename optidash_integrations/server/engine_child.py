@@ -20,7 +20,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from optidash_integrations.engine.heap import keep_memory
 from optidash_integrations.engine.tools import Tools
 from optidash_integrations.errors import OptidashError, ProcessorError
 from optidash_integrations.limits import Limits
@@ -41,7 +40,6 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # who started it ends it
     give_way()
-    keep_memory()
     setup: dict[str, Any] = json.loads(sys.argv[3])
     connection = socket.socket(fileno=int(sys.argv[1]))
     work = Work(setup, shared_memory(int(sys.argv[2])))

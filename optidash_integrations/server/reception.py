@@ -1,4 +1,4 @@
-"""Uploads: multipart bodies, taken apart as they come in, images written to disk and hashed."""
+"""Uploads: multipart bodies, taken apart as they come in; large images are written to disk."""
 
 from __future__ import annotations
 
