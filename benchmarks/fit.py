@@ -32,13 +32,15 @@ SETTINGS = {
     "webp": (50, 72, 86, 96),
     "webp-graphic": (40, 60, 78, 90),
     "avif": (36, 50, 64, 80),
+    "avif-pillow": (43, 53, 63, 73, 85),
 }
 RECIPES = {
     "jpeg": Recipe(formats.JPEG, settled=True, progressive=False),
     "jpeg-patient": Recipe(formats.JPEG, settled=True, patient=True),
     "webp": Recipe(formats.WEBP),
     "webp-graphic": Recipe(formats.WEBP, graphic=True),
-    "avif": Recipe(formats.AVIF),
+    "avif": Recipe(formats.AVIF, graphic=True),
+    "avif-pillow": Recipe(formats.AVIF),
 }
 FOR_GRAPHICS = ("jpeg-patient", "webp-graphic", "avif")
 RIDGE = 1.0

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optidash_integrations import formats
-from optidash_integrations.engine import jpeg2000, lossless, vips
+from optidash_integrations.engine import jpeg2000, lossless, pillow, vips
 from optidash_integrations.engine.metadata import KEEP
-from optidash_integrations.engine.quality import TARGETS, is_good_enough, may_lose_colours, settle
+from optidash_integrations.engine.quality import (
+    TARGETS,
+    is_good_enough,
+    is_graphic,
+    is_smooth,
+    may_lose_colours,
+    settle,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +33,8 @@ QUALITIES = {
     formats.JP2: {"lossless": 95, "low": 75, "medium": 63, "high": 54},
 }
 
-# PNG's row filters, as a flag of libpng: oxipng finds better ones.
-NO_FILTER = 0x08
+# PNG's row filters, as flags of libpng: none, as oxipng finds better ones, or the best of all.
+NO_FILTER, ALL_FILTERS = 0x08, 0xF8
 
 # The longest side that a format, or its encoder, can do.
 LONGEST_SIDE = {
@@ -67,6 +74,16 @@ class Recipe:
         options: dict[str, Any] = {"keep": "|".join(part for part in kept if part) or "none"}
         return options | ({"Q": self.quality} if self.quality else {})
 
+    @property
+    def is_for_pillow(self) -> bool:
+        """Whether Pillow's encoder is the better one: for photographs, without metadata."""
+        keeps = self.keeps_colours or self.metadata != "none"
+        if keeps or self.lossless or self.graphic:
+            return False
+        if self.format is formats.AVIF:
+            return self.quality != 100 and pillow.writes_avif()  # 100 leaves nothing to tune
+        return self.format is formats.WEBP and pillow.writes_webp()
+
 
 def encode(image: pyvips.Image, recipe: Recipe) -> bytes:
     """Write a picture that is in memory. Raises ProcessorError where the encoder fails."""
@@ -103,12 +120,14 @@ def jpeg(image: pyvips.Image, recipe: Recipe) -> bytes:
     The table (number 2 of mozjpeg) costs nothing and saves a twelfth of the bytes at the same
     score. Trellis takes ten times as long and saves some more, of drawings and text a quarter.
     libvips halves the colour's resolution below quality 90 only; at the scores aimed at that
-    saves bytes at every quality.
+    saves bytes at every quality. Huffman tables made for the picture are for those of several
+    scans, which need them, and those that nobody waits for: they save a hundredth, and take as
+    long as all the rest.
     """
     thorough = recipe.patient or (recipe.graphic and recipe.settled)
     return image.jpegsave_buffer(
         interlace=recipe.progressive,
-        optimize_coding=True,
+        optimize_coding=thorough or recipe.progressive,
         trellis_quant=thorough,
         overshoot_deringing=thorough,
         optimize_scans=thorough and recipe.progressive,
@@ -122,16 +141,20 @@ def webp(image: pyvips.Image, recipe: Recipe) -> bytes:
     """Write a WebP; with colour sampled carefully where sharp edges of it are to be expected."""
     if recipe.lossless:
         return image.webpsave_buffer(lossless=True, exact=True, effort=4, **recipe.common)
-    return image.webpsave_buffer(
-        effort=6 if recipe.patient else 4, smart_subsample=recipe.graphic, **recipe.common
-    )
+    effort = 6 if recipe.patient else 4
+    if recipe.is_for_pillow and image.get_page_height() == image.height:
+        return pillow.webp(image, recipe.quality, effort)
+    return image.webpsave_buffer(effort=effort, smart_subsample=recipe.graphic, **recipe.common)
 
 
 def avif(image: pyvips.Image, recipe: Recipe) -> bytes:
-    """Write an AVIF at the knee of the encoder's curve: effort 4 takes five times effort 3.
+    """Write an AVIF at the knee of the curve: libvips' effort 4 takes five times effort 3.
 
     Colour keeps its resolution, which at the same score takes fewer bytes than halving it does.
     """
+    if recipe.is_for_pillow:
+        speed = 6 if recipe.patient or is_smooth(image) else 7
+        return pillow.avif(image, recipe.quality, speed)
     return image.heifsave_buffer(
         compression="av1",
         effort=3,
@@ -143,15 +166,23 @@ def avif(image: pyvips.Image, recipe: Recipe) -> bytes:
 
 
 def png(image: pyvips.Image, recipe: Recipe) -> bytes:
-    """Write a PNG, with a palette where that comes as near to the picture as is asked for."""
-    level = lossless.PATIENT_LEVEL if recipe.patient else lossless.REQUEST_LEVEL
+    """Write a PNG, with a palette where that comes as near to the picture as is asked for.
+
+    Of a photograph oxipng makes a twentieth less than libpng with all its filters, in three times
+    the time: not while somebody waits.
+    """
     if is_for_palette(image, recipe):
         content = image.pngsave_buffer(palette=True, effort=5, **recipe.common)
         if recipe.compression not in TARGETS or is_good_enough(image, content, recipe.compression):
-            return lossless.packed(content, level)
-    return lossless.packed(
-        image.pngsave_buffer(filter=NO_FILTER, compression=1, **recipe.common), level
-    )
+            return lossless.packed(content, level_of(recipe))
+    if not (recipe.patient or recipe.graphic or is_graphic(image)):
+        return image.pngsave_buffer(filter=ALL_FILTERS, compression=6, **recipe.common)
+    plain = image.pngsave_buffer(filter=NO_FILTER, compression=1, **recipe.common)
+    return lossless.packed(plain, level_of(recipe))
+
+
+def level_of(recipe: Recipe) -> int:
+    return lossless.PATIENT_LEVEL if recipe.patient else lossless.REQUEST_LEVEL
 
 
 def is_for_palette(image: pyvips.Image, recipe: Recipe) -> bool:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from optidash_integrations.errors import ProcessorError
+from optidash_integrations.engine import pillow
 
 if TYPE_CHECKING:
     import pyvips
 
 # Peak signal to noise in decibels for a quality of 0 and for each further step of it.
 LEAST_DECIBELS, DECIBELS_A_STEP = 20.0, 0.3
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def available() -> bool:
@@ -30,19 +28,10 @@ def written(image: pyvips.Image, quality: int | None, profile: bytes | None = No
 
     Raises ProcessorError where OpenJPEG fails.
     """
-    from PIL import Image
-
-    size = (image.width, image.height)
-    picture = Image.frombytes(MODES[image.bands], size, bytes(image.write_to_memory()))
     options: dict[str, object] = {"irreversible": quality is not None, "mct": int(image.bands > 2)}
     if quality is not None:
         decibels = LEAST_DECIBELS + quality * DECIBELS_A_STEP
         options |= {"quality_mode": "dB", "quality_layers": [decibels]}
     if profile:
         options["icc_profile"] = profile
-    file = io.BytesIO()
-    try:
-        picture.save(file, "JPEG2000", no_jp2=False, **options)
-    except (OSError, ValueError) as error:
-        raise ProcessorError(f"Pillow could not make a JP2: {error}") from error
-    return file.getvalue()
+    return pillow.saved(image, "JPEG2000", no_jp2=False, **options)

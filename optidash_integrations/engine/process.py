@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from optidash_integrations.probes import Probe
     from optidash_integrations.variants import ImageData
 
-RECIPE = 4
+RECIPE = 5
 """Counts up with every change that gives other bytes or pixels for the same operations."""
 
 # What `auto` gives for sources that are not for browsers.

@@ -119,8 +119,9 @@ def test_of_a_grainy_photograph_avif_keeps_a_little_less() -> None:
         for fine in (quality.CLEAN, quality.GRAINY)
     )
     assert (quality.grain(clean), quality.grain(grainy)) == (0, 1)
-    plain = quality.dot(quality.learned.PHOTOS["avif"][75], grainy.features)
     recipe = Recipe(formats.AVIF, compression="medium")
+    table = quality.learned.PHOTOS[quality.encoder(recipe)]
+    plain = quality.dot(table[75], grainy.features)
     assert quality.predicted(recipe, grainy) == round(plain - quality.SPARED[75])
 
 
