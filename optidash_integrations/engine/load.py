@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from optidash_integrations import formats
-from optidash_integrations.engine import animation, drawings, foreign, vips
+from optidash_integrations.engine import animation, drawings, foreign, pillow, vips
 from optidash_integrations.engine.gamma import with_profile
 from optidash_integrations.engine.steps import done
 from optidash_integrations.probes import is_foreign
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Where a file breaks off there is no picture; lesser damage is lived with, as browsers do.
 FAIL_ON = "truncated"
-RESAMPLED = 1.5
+RESAMPLED, LEFT_BY_LIBVIPS = 1.5, 2.0
 """The least factor that is left to resampling once a JPEG was made smaller by its decoder."""
 
 END_OF_JPEG = b"\xff\xd9"
@@ -95,25 +95,44 @@ def shrink_of(job: Job) -> int:
 
     libvips leaves a factor of two to the resampling. Here one and a half does (sharp leaves one),
     which spares half of the decoding between a third and a quarter, a sixth and an eighth: the
-    results are 92 points of SSIMULACRA2 and more from each other. The decoder rounds sizes up, so
-    that it is a quarter of a pixel off where they can't be divided; such are left to libvips.
+    results are 92 points of SSIMULACRA2 and more from each other. What can't be
+    divided loses the rest, and is a quarter of a pixel off: such get the two of libvips.
     """
     plan, probe = job.plan, job.probe
     factor = min(plan.base_width / plan.width, plan.base_height / plan.height)
-    shrink = next((by for by in (8, 4, 2) if by * RESAMPLED <= factor < by * 2), 1)
-    return shrink if probe.width % shrink == probe.height % shrink == 0 else 1
+
+    def suits(by: int) -> bool:
+        divides = probe.width % by == probe.height % by == 0
+        return factor >= by * (RESAMPLED if divides else LEFT_BY_LIBVIPS)
+
+    return next(filter(suits, (8, 4, 2)), 1)
 
 
 def shrunk(job: Job, data: bytes, shrink: int, fail_on: str) -> pyvips.Image:
     """Return a JPEG, as it is stored, in the plan's size; its decoder does most of it."""
     plan, probe = job.plan, job.probe
-    small = vips.pyvips.Image.jpegload_buffer(
-        data, shrink=shrink, access="sequential", fail_on=fail_on
-    )
     width, height = plan.width, plan.height
     if probe.orientation >= 5:
         width, height = height, width
-    return small.resize(width * shrink / probe.width, vscale=height * shrink / probe.height)
+    small = smaller_jpeg(job, data, shrink, fail_on)
+    return small.resize(width / small.width, vscale=height / small.height)
+
+
+def smaller_jpeg(job: Job, data: bytes, shrink: int, fail_on: str) -> pyvips.Image:
+    """Return a JPEG as its decoder makes it smaller: Pillow's, where no metadata are to be kept."""
+    output = job.operations.output
+    image = vips.pyvips.Image.jpegload_buffer(
+        data, shrink=shrink, access="sequential", fail_on=fail_on
+    )
+    found = None
+    if fail_on == FAIL_ON and not (output and output.metadata):
+        found = pillow.shrunk(data, shrink)
+    if found is None:
+        return image
+    found = found.copy(xres=image.xres, yres=image.yres)
+    if job.probe.orientation != 1:
+        found.set_type(vips.pyvips.GValue.gint_type, "orientation", job.probe.orientation)
+    return found
 
 
 def opened(job: Job, data: bytes, fail_on: str) -> pyvips.Image:

@@ -103,3 +103,69 @@ def test_what_pillow_can_not_write_is_an_error_of_the_processor() -> None:
     wide = vips.pyvips.Image.black(16_400, 2, bands=3).copy(interpretation="srgb")
     with pytest.raises(ProcessorError, match="WEBP"):
         pillow.webp(wide, 80, effort=0)
+
+
+# JPEGs made smaller by their decoder
+
+
+def jpeg(width: int, height: int, *, bands: int = 3, **options: object) -> bytes:
+    image = photo(width, height)
+    return bytes((image if bands == 3 else image.colourspace("b-w")).jpegsave_buffer(**options))
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("by", [2, 4, 8])
+@pytest.mark.parametrize("size", [(640, 480), (641, 483), (1001, 37)])
+def test_a_jpeg_is_halved_as_libvips_does_it(size: tuple[int, int], by: int, bands: int) -> None:
+    data = jpeg(*size, bands=bands)
+    ours = pillow.shrunk(data, by)
+    theirs = vips.pyvips.Image.jpegload_buffer(data, shrink=by)
+    assert ours is not None
+    assert (ours.width, ours.height) == (size[0] // by, size[1] // by)
+    assert (ours.bands, ours.interpretation) == (theirs.bands, theirs.interpretation)
+    assert (ours - theirs).abs().max() <= 2
+
+
+def test_what_libvips_has_to_read_or_to_refuse_is_left_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = jpeg(640, 480)
+    assert pillow.shrunk(whole, 2) is not None
+    cmyk = photo(640, 480).colourspace("cmyk").jpegsave_buffer()
+    scan = whole[whole.index(pillow.SCAN) :].removesuffix(b"\xff\xd9")
+    many = whole.removesuffix(b"\xff\xd9") + scan * 4 + b"\xff\xd9"
+    others = jpeg(640, 480, interlace=True), cmyk, many, whole[:-3000], whole[:400], b"", b"GIF89a"
+    for other in others:
+        assert pillow.shrunk(other, 2) is None
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 640 * 480 - 1)
+    assert pillow.shrunk(whole, 2) is None
+    monkeypatch.undo()
+    monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
+    assert pillow.shrunk(whole[:-3000], 2) is None
+
+
+@pytest.mark.parametrize("size", [(2041, 1361), (1999, 3001), (2040, 1360), (1000, 1504)])
+@pytest.mark.parametrize("factor", [3.1, 3.9, 6.3, 7.9, 13.0])
+def test_a_shrunk_jpeg_lies_where_the_whole_one_does(
+    size: tuple[int, int], factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of a pixel to one side would cost soft shapes nothing, but fine detail a lot."""
+    from optidash_integrations.engine import load
+    from optidash_integrations.engine.process import process
+    from optidash_integrations.limits import Limits
+    from optidash_integrations.operations import Operations
+
+    data = jpeg(*size, Q=90)
+    asked = Operations.from_dict({"resize": {"width": round(size[0] / factor)}})
+
+    def made() -> np.ndarray:
+        result = process(data, asked, formats.PNG, Limits())
+        return np.asarray(Image.open(io.BytesIO(result.content)), dtype=float)
+
+    small = made()
+    monkeypatch.setattr(load, "shrink_of", lambda job: 1)
+    whole = made()
+    assert small.shape == whole.shape
+    assert np.abs(small - whole).mean() < 1.2
+    for edge in (np.s_[:, -8:], np.s_[-8:, :], np.s_[:8], np.s_[:, :8]):
+        assert np.abs(small[edge] - whole[edge]).mean() < 2
