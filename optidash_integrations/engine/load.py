@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 # Where a file breaks off there is no picture; lesser damage is lived with, as browsers do.
 FAIL_ON = "truncated"
-RESAMPLED, LEFT_BY_LIBVIPS = 1.5, 2.0
+RESAMPLED, RESAMPLED_BY_LIBVIPS = 1.5, 2.0
 """The least factor that is left to resampling once a JPEG was made smaller by its decoder."""
+
+LOST = 1 / 3
+"""Pixels of the result that a JPEG may lose by that at its far edges."""
 
 END_OF_JPEG = b"\xff\xd9"
 
@@ -95,15 +98,15 @@ def shrink_of(job: Job) -> int:
 
     libvips leaves a factor of two to the resampling. Here one and a half does (sharp leaves one),
     which spares half of the decoding between a third and a quarter, a sixth and an eighth: the
-    results are 92 points of SSIMULACRA2 and more from each other. What can't be
-    divided loses the rest, and is a quarter of a pixel off: such get the two of libvips.
+    results are 92 points of SSIMULACRA2 and more from each other. What can't be divided loses the
+    rest: up to half a pixel of the result with libvips' two, here a third.
     """
     plan, probe = job.plan, job.probe
     factor = min(plan.base_width / plan.width, plan.base_height / plan.height)
 
     def suits(by: int) -> bool:
-        divides = probe.width % by == probe.height % by == 0
-        return factor >= by * (RESAMPLED if divides else LEFT_BY_LIBVIPS)
+        lost = max(probe.width % by, probe.height % by) / factor
+        return factor >= by * (RESAMPLED if lost <= LOST else RESAMPLED_BY_LIBVIPS)
 
     return next(filter(suits, (8, 4, 2)), 1)
 
