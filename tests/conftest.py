@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optidash_integrations.processors import Processor
+from tests.api import faults
+from tests.api.server import ApiServer
 from tests.sites import FRAMEWORKS, site_class
 from tests.sites.base import SIGNING_KEY, Clock, Plan, Site
+from tests.sites.failing import Promises
 from tests.sites.inner import Route, Routes
 from tests.sites.photos import photo
 
@@ -63,14 +66,39 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield found
 
 
-PROCESSORS = ("engine", "api")
+PROCESSORS = ("engine", "api", "fault", "failing")
+"""Where images are made: here, by `optidash serve`, by the fault server while it is well, and by
+the fault server while it fails, where they are not.
+"""
 
 
 def sites_of(*kinds: str) -> list[Any]:
-    """Return the parameters of `make_site` for some frameworks, with each processor."""
+    """Return the parameters of `make_site` for some frameworks, with each processor.
+
+    Django's two ways of serving are told apart with the engine only: the adapter is the same.
+    """
     return [
-        pytest.param((kind, name), id=f"{kind}-{name}") for name in PROCESSORS for kind in kinds
+        pytest.param((kind, name), id=f"{kind}-{name}")
+        for name in PROCESSORS
+        for kind in kinds
+        if name == "engine" or kind != "django_async"
     ]
+
+
+@pytest.fixture(scope="session")
+def fault_server() -> Iterator[ApiServer]:
+    """Give an API that is well."""
+    with ApiServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def failing_server() -> Iterator[ApiServer]:
+    """Give an API that answers 500 to everything."""
+    with ApiServer() as server:
+        server.always = faults.status(500)
+        server.always_download = faults.status(500)
+        yield server
 
 
 @pytest.fixture(params=sites_of(*FRAMEWORKS))
@@ -84,11 +112,38 @@ def make_site(request: pytest.FixtureRequest, site_maker: Callable[..., Site]) -
     if processor == "api":
         own = request.getfixturevalue("own_server")
         chosen = {"api_key": own.secret, "api_url": own.url}
+    elif processor != "engine":
+        server = request.getfixturevalue(f"{processor}_server")
+        chosen = {"api_key": server.key, "api_url": server.url}
+    if processor == "failing":
+        chosen["retries"] = 0
 
     def make(routes: Routes | None = None, **more: Any) -> Site:
-        return site_maker(kind, routes, **chosen | more)
+        site = site_maker(kind, routes, **chosen | more)
+        if processor == "failing" and "processor" not in more:
+            request.node.stash.setdefault(PROMISES, []).append(Promises(site))
+        return site
 
     return make
+
+
+PROMISES = pytest.StashKey[list[Promises]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Where the API fails, ask of a test only that its site kept what is promised to visitors."""
+    parameters = getattr(pyfuncitem, "callspec", None)
+    site = parameters.params.get("make_site") if parameters else None
+    if not site or site[1] != "failing":
+        return (yield)
+    try:
+        found = yield
+    except (Exception, pytest.fail.Exception):  # noqa: BLE001  of what it says of variants
+        found = True
+    broken = [each for kept in pyfuncitem.stash.get(PROMISES, []) for each in kept.broken]
+    assert not broken, "\n".join(broken)
+    return found
 
 
 @pytest.fixture

@@ -1,4 +1,8 @@
-"""While the API fails, in whatever way, every page still gets its images."""
+"""While the API fails, in whatever way, every page still gets its images.
+
+The whole contract suite runs on a failing API too, see `tests.sites.failing`; here each way to fail
+is looked at.
+"""
 
 from __future__ import annotations
 
