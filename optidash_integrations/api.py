@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from optidash_integrations import __version__
 from optidash_integrations.addresses import checked_url
-from optidash_integrations.calls import Call, Caller, Flow, Reply
+from optidash_integrations.calls import Call, Caller, Config, Flow, Reply
 from optidash_integrations.documents import (
     Account,
     SubKey,
@@ -27,8 +29,8 @@ from optidash_integrations.errors import ApiError, DownloadError, OptionError, P
 from optidash_integrations.flows import Do
 from optidash_integrations.formats import of_media_type
 from optidash_integrations.operations import Operations
-from optidash_integrations.pacing import rate_limit_of, retry_after
-from optidash_integrations.payload import Arrival, MemorySink, Sink, Source, Upload
+from optidash_integrations.payload import Arrival, FileSink, MemorySink, Sink, Source, Upload
+from optidash_integrations.revalidation import Validators
 from optidash_integrations.variants import Metadata, Variant
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,16 @@ USER_AGENT = f"optidash-integrations/{__version__}"
 
 
 class Api(Caller):
-    """The API's methods as flows, and what is known of its rate limit."""
+    """The API's methods as flows, and what is known of its rate limit.
+
+    `validators` are those of downloads that were written to files; see `OptidashClient`.
+    """
+
+    def __init__(
+        self, config: Config, *, validators: Validators | None = None, **more: Any
+    ) -> None:
+        super().__init__(config, **more)
+        self.validators = validators
 
     @cached_property
     def base(self) -> str:
@@ -55,13 +66,13 @@ class Api(Caller):
 
     def upload(self, source: Source, asked: Asked, **more: object) -> Flow[Metadata]:
         """Send an image, and return what the API tells of the result."""
-        document = operations_document(asked, more)
+        document = json_document(asked, more)
         call = self.upload_call((yield from opened(source)), document)
         return (yield from self.repeated(call, self.read_metadata))
 
     def fetch(self, url: str, asked: Asked, **more: object) -> Flow[Metadata]:
         """Let the API fetch an image, and return what it tells of the result."""
-        call = self.fetch_call(url, operations_document(asked, more))
+        call = self.fetch_call(url, json_document(asked, more))
         return (yield from self.repeated(call, self.read_metadata))
 
     def upload_image(self, source: Source, asked: Asked, sink: Sink) -> Flow[Result]:
@@ -89,15 +100,36 @@ class Api(Caller):
             raise OptionError("download", "metadata with the address of a result", url)
         call = self.download_call(url, sink)
         yield from checked(sink)
+        conditions = yield from self.conditions_for(url, sink)
+        call = replace(call, headers={**call.headers, **conditions})
 
         def read(reply: Reply) -> Flow[None]:
+            if reply.status == 304 and conditions:
+                return
             self.check_whole(reply, metadata)
             yield from finished(sink)
+            yield from self.noted(url, sink, reply)
 
         try:
             yield from self.repeated(call, read)
         finally:
             sink.discard()
+
+    def conditions_for(self, url: str, sink: Sink) -> Flow[Mapping[str, str]]:
+        """Return what to ask a download with, where its file may still be right."""
+        validators = self.validators
+        if validators is None or not isinstance(sink, FileSink):
+            return {}
+        path = sink.path
+        found: Mapping[str, str] = yield Do(lambda: validators.headers_for(url, path))
+        return found
+
+    def noted(self, url: str, sink: Sink, reply: Reply) -> Flow[None]:
+        """Keep the validators of what a file was made of."""
+        validators = self.validators
+        if validators is not None and isinstance(sink, FileSink):
+            path = sink.path
+            yield Do(lambda: validators.keep(url, path, reply.headers))
 
     def received(self, call: Call) -> Flow[Result]:
         sink = call.sink
@@ -147,7 +179,7 @@ class Api(Caller):
         words = {name: written(value) for name, value in query.items() if value is not None}
         path = f"webhooks/?{urlencode(words)}" if words else "webhooks/"
         document = yield from self.asked("GET", path)
-        return Webhook.list_from(document)
+        return Webhook.list_from(document, self.config.api_key)
 
     def webhook(self, id: str) -> Flow[Webhook]:
         """Return one webhook."""
@@ -241,11 +273,7 @@ class Api(Caller):
         found = document if document is not None else parsed(reply.body)
         if (found or {}).get("success", True) is True and reply.status < 400:
             return
-        seconds = retry_after(reply.headers, self.clock())
-        if seconds is None and reply.status == 429:
-            limit = rate_limit_of(reply.headers)
-            seconds = limit.reset if limit and not limit.remaining else None
-        raise error_of(reply.status, found, key=self.config.api_key, seconds=seconds)
+        raise error_of(reply.status, found, key=self.config.api_key, seconds=self.seconds_of(reply))
 
     def check_whole(self, reply: Reply, metadata: Metadata) -> Arrival:
         """Return the image of an answer; raise where it is not whole, or not the right one."""
@@ -362,6 +390,16 @@ def operations_document(given: Asked, more: Mapping[str, object]) -> dict[str, o
     return {name: plain(value) for name, value in document.items()}
 
 
+def json_document(given: Asked, more: Mapping[str, object]) -> dict[str, object]:
+    """Return operations whose result is told of; raises OptionError where they ask for an image."""
+    document = operations_document(given, more)
+    response = document.get("response")
+    if isinstance(response, Mapping) and response.get("mode") == "binary":
+        takes = "no mode binary here: upload_to_bytes and its like give the image itself"
+        raise OptionError("response", takes, Said("one"))
+    return document
+
+
 def binary_document(given: Asked, more: Mapping[str, object] | None = None) -> dict[str, object]:
     """Return operations whose result comes as an image; raises OptionError where it can't."""
     document = operations_document(given, more or {})
@@ -376,7 +414,7 @@ def binary_document(given: Asked, more: Mapping[str, object] | None = None) -> d
 
 def plain(value: object) -> object:
     """Return what a helper such as `AwsStore` stands for."""
-    to_dict = getattr(value, "to_dict", None)
+    to_dict = None if isinstance(value, type) else getattr(value, "to_dict", None)
     return to_dict() if callable(to_dict) else value
 
 
@@ -384,7 +422,7 @@ def as_json(document: Mapping[str, object]) -> str:
     """Return a document as JSON; raises OptionError for what JSON does not know."""
     try:
         return json.dumps(document, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise OptionError("operations", "what JSON knows", str(error)) from error
 
 
@@ -406,8 +444,10 @@ def segment(name: str, value: str) -> str:
 
 
 def written(value: object) -> str:
-    """Return a value as it stands in a query: lists by comma, times in ISO 8601."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    """Return a value as it stands in a query: lists by comma, times in ISO 8601 and UTC."""
+    if isinstance(value, Sequence | Set) and not isinstance(value, str):
         return ",".join(map(str, value))
+    if isinstance(value, datetime):
+        return (value.astimezone(UTC) if value.tzinfo else value).isoformat()
     isoformat = getattr(value, "isoformat", None)
     return str(isoformat()) if callable(isoformat) else str(value)

@@ -130,8 +130,13 @@ class Row:
         elif self.stopped.wait(seconds):
             raise StoppedEarlyError
 
+    def check(self) -> None:
+        """Raise StoppedEarlyError where nothing is wanted any more."""
+        if self.stopped.is_set():
+            raise StoppedEarlyError
+
     def stop(self) -> None:
-        """Give out nothing more, and end what only waits."""
+        """Give out nothing more, and end what has not been sent yet."""
         self.stopped.set()
 
 
@@ -160,10 +165,10 @@ def in_threads(
             done.put(error)
 
     threads = [threading.Thread(target=lane, daemon=True) for _ in range(lanes)]
-    for thread in threads:
-        thread.start()
     left = lanes
     try:
+        for thread in threads:
+            thread.start()
         while left:
             found = done.get()
             if isinstance(found, BaseException):

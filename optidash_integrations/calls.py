@@ -1,7 +1,7 @@
 """Calls of the API and their tries, without I/O: when one may go, when it is repeated, when not.
 
-A flow is a generator that yields steps (`Send`, `Sleep`, `Do`) and is sent their results. Whoever
-drives it sends requests and sleeps.
+A flow is a generator that yields steps (`Send`, `Sleep`, `Do`, `Wait`) and is sent their results.
+Whoever drives it sends requests, sleeps and waits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urljoin
@@ -33,8 +33,17 @@ from optidash_integrations.errors import (
     RateLimitError,
     Said,
 )
-from optidash_integrations.flows import Do
-from optidash_integrations.pacing import Pacer, RateLimit, SharedLimits, rate_limit_of
+from optidash_integrations.flows import Do, Wait
+from optidash_integrations.pacing import (
+    Pacer,
+    Place,
+    Places,
+    RateLimit,
+    SharedLimits,
+    leave,
+    rate_limit_of,
+    retry_after,
+)
 from optidash_integrations.payload import Arrival, Sink, Upload
 
 T = TypeVar("T")
@@ -71,7 +80,8 @@ class Call:
     """One request. `form` is the operations document of an upload, `sink` takes an image.
 
     `counted` says that it costs one of the account's calls, `repeatable` that it may be sent twice
-    without harm, `foreign` that it goes to where the API keeps results, without the key.
+    without harm, `foreign` that it goes to where the API keeps results, without the key. `place` is
+    what it holds while it lasts, among the requests of all processes.
     """
 
     method: str
@@ -84,6 +94,7 @@ class Call:
     counted: bool = False
     repeatable: bool = True
     foreign: bool = False
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +126,7 @@ class Sleep:
     seconds: float
 
 
-Step = Send | Sleep | Do
+Step = Send | Sleep | Do | Wait
 Flow = Generator[Step, Any, T]
 
 
@@ -148,9 +159,10 @@ class Config:
         for name in ("allow_http", "any_type", "waits_for_limits"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(name, "True or False", getattr(self, name))
-        if isinstance(self.download_hosts, str | bytes):
-            raise OptionError("download_hosts", "a list of host names", self.download_hosts)
-        object.__setattr__(self, "download_hosts", tuple(self.download_hosts))
+        hosts = self.download_hosts
+        if isinstance(hosts, str | bytes) or not isinstance(hosts, Iterable):
+            raise OptionError("download_hosts", "a list of host names", hosts)
+        object.__setattr__(self, "download_hosts", tuple(map(str, hosts)))
         parts = checked_url(self.api_url, "api_url", allow_http=self.allow_http)
         if parts.query or parts.fragment:
             raise OptionError(
@@ -193,18 +205,9 @@ def check_key(key: object, auth: str) -> None:
         raise OptionError("api_key", "no colon, unless auth is bearer", Said("one with a colon"))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place among the requests that all processes may have in flight."""
-
-    shared: SharedLimits
-    token: str
-
-
-def leave(place: Place | None) -> None:
-    """Give a place back, where there is one."""
-    if place is not None:
-        place.shared.leave(place.token)
+def backoff(attempt: int) -> float:
+    """Return the seconds to wait after a try, counted from 0; from a year on it is as long."""
+    return BACKOFF * 2.0 ** min(attempt, 25)
 
 
 class Caller:
@@ -232,6 +235,7 @@ class Caller:
         self.clock = clock
         self.jitter = jitter
         self.pacer = Pacer(monotonic)
+        self.places = Places(config.concurrency)
 
     def repeated(self, call: Call, read: Callable[[Reply], Flow[T]]) -> Flow[T]:
         """Send a call until it succeeds, its tries are used up, or another one can't help."""
@@ -257,19 +261,38 @@ class Caller:
         raise AssertionError("a loop of one try or more has ended")
 
     def attempt(self, call: Call, read: Callable[[Reply], Flow[T]]) -> Flow[T]:
-        place = None if call.foreign else (yield from self.admitted(call))
-        try:
-            reply = yield from self.sent(call)
-        except GeneratorExit:
-            leave(place)
-            raise
-        except BaseException:
-            yield from self.left(place)
-            raise
-        yield from self.left(place)
-        if not call.foreign:
-            yield from self.listen(reply.headers)
+        reply = yield from (self.sent(call) if call.foreign else self.answered(call))
         return (yield from read(reply))
+
+    def answered(self, call: Call) -> Flow[Reply]:
+        """Send a call as soon as it may go, and take note of what its answer tells of limits."""
+        yield from self.stood_in_line()
+        try:
+            place = yield from self.admitted(call)
+            try:
+                reply = yield from self.sent(replace(call, place=place))
+            except GeneratorExit:
+                leave(place)
+                raise
+            except BaseException:
+                yield from self.left(place)
+                raise
+            yield from self.left(place)
+            yield from self.listen(reply)
+            return reply
+        finally:
+            self.places.leave()
+
+    def stood_in_line(self) -> Flow[None]:
+        """Wait for a place among the requests that this process may have in flight."""
+        turn = self.places.enter()
+        if turn is None:
+            return
+        try:
+            yield Wait(turn, None)
+        except BaseException:
+            self.places.give_up(turn)
+            raise
 
     def left(self, place: Place | None) -> Flow[None]:
         if place is not None:
@@ -300,12 +323,13 @@ class Caller:
             yield Do(self.learn)
         longest = self.config.max_wait if self.config.waits_for_limits else 0.0
         wait = self.pacer.reserve(longest)
-        if wait > longest:
-            raise RateLimitError(
-                f"the rate limit allows the next call in {wait:.0f} seconds", seconds=wait
-            )
-        if wait:
+        while wait:
+            if wait > longest:
+                raise RateLimitError(
+                    f"the rate limit allows the next call in {wait:.0f} seconds", seconds=wait
+                )
             yield Sleep(wait)
+            wait = self.pacer.held()  # another call may have been told meanwhile
 
     def learn(self) -> None:
         """Take over what other processes know of the rate limit."""
@@ -322,7 +346,7 @@ class Caller:
         while True:
             token = yield Do(lambda: shared.enter(self.config.concurrency, self.lease))
             if token is not None:
-                return Place(shared, str(token))
+                return Place(shared, str(token), self.lease, self.pacer.clock)
             if waited >= self.config.max_wait or not self.config.waits_for_limits:
                 most = self.config.concurrency
                 raise RateLimitError(f"as many requests as allowed, {most}, are in flight")
@@ -384,9 +408,19 @@ class Caller:
             )
         return target
 
-    def listen(self, headers: Mapping[str, str]) -> Flow[None]:
-        """Take note of what an answer tells of the rate limit."""
-        limit = rate_limit_of(headers)
+    def seconds_of(self, reply: Reply) -> float | None:
+        """Return for how long an answer wants the API to be left alone; None: it does not say."""
+        seconds = retry_after(reply.headers, self.clock())
+        if seconds is None and reply.status == 429:
+            limit = rate_limit_of(reply.headers)
+            seconds = limit.reset if limit and not limit.remaining else None
+        return seconds
+
+    def listen(self, reply: Reply) -> Flow[None]:
+        """Take note of what an answer tells of the rate limit, before the next call goes."""
+        if reply.status == 429:
+            self.pacer.block(self.seconds_of(reply) or 0.0)
+        limit = rate_limit_of(reply.headers)
         if limit is None:
             return
         self.pacer.told(limit)
@@ -417,11 +451,11 @@ class Caller:
         if isinstance(error, RateLimitError) and not refused:
             return None  # our own decision not to wait that long
         if error.seconds is None and not refused:
-            wait = min(BACKOFF * 2.0**attempt, self.config.max_wait)
+            wait = min(backoff(attempt), self.config.max_wait)
         elif not self.config.waits_for_limits:
             return None
         else:
-            wait = BACKOFF * 2.0**attempt if error.seconds is None else error.seconds
+            wait = backoff(attempt) if error.seconds is None else error.seconds
         if wait > self.config.max_wait:
             return None
-        return wait * (1 + JITTER * self.jitter())
+        return min(wait * (1 + JITTER * self.jitter()), self.config.max_wait)

@@ -26,11 +26,12 @@ from optidash_integrations.api import Api, Asked
 from optidash_integrations.bulk import DELAY, Item, OperationsFor
 from optidash_integrations.calls import API_URL, Config, Flow, Gate, Send, Sleep, Step
 from optidash_integrations.documents import Account, SubKey, Webhook
-from optidash_integrations.errors import OptionError
-from optidash_integrations.flows import drive, drive_async, in_thread
+from optidash_integrations.errors import OptionError, SettingsError
+from optidash_integrations.flows import Wait, drive, drive_async, in_thread
 from optidash_integrations.ledger import FILE, Ledger, MonthlyBudget, account_of
 from optidash_integrations.pacing import RateLimit, SharedLimits
 from optidash_integrations.payload import FileSink, MemorySink, Source
+from optidash_integrations.revalidation import Validators
 from optidash_integrations.settings import default_cache_dir
 from optidash_integrations.transport import AsyncTransport, Transport, Verify, Wire
 from optidash_integrations.variants import Metadata, Variant
@@ -61,6 +62,7 @@ class Client(Generic[W]):
         any_type: bool = False,
         monthly_budget: int | None = None,
         budget_file: Target | None = None,
+        validators_file: Target | None = None,
         shared_url: str | None = None,
         proxy: str | None = None,
         verify: Verify = True,
@@ -97,8 +99,10 @@ class Client(Generic[W]):
             if ledger is None:
                 ledger = Ledger(Path(budget_file) if budget_file else default_cache_dir() / FILE)
             budget = MonthlyBudget(ledger, account, monthly_budget, clock=clock)
+        validators = Validators(Path(validators_file)) if validators_file else None
         self.api = Api(
             self.config,
+            validators=validators,
             budget=budget,
             gate=gate,
             shared=shared_limits(shared_url, account) if shared_url else None,
@@ -119,6 +123,8 @@ class Client(Generic[W]):
     def close_state(self) -> None:
         if self.budget is not None:
             self.budget.ledger.close()
+        if self.api.validators is not None:
+            self.api.validators.close()
         if self.api.shared is not None:
             self.api.shared.close()
 
@@ -134,10 +140,14 @@ def content_of(image: Target | bytes | None) -> bytes | None:
 
 
 def shared_limits(url: str, account: str) -> SharedLimits:
-    """Return what processes of all hosts share through Redis."""
+    """Return what processes of all hosts share through Redis; raises SettingsError."""
     from optidash_integrations.cache.redis_limits import SharedLimits as RedisLimits
 
-    return RedisLimits(url, account)
+    try:
+        return RedisLimits(url, account)
+    except SettingsError as error:  # it knows such addresses as `cache_url`
+        problems = [problem.replace("cache_url", "shared_url", 1) for problem in error.problems]
+        raise SettingsError(problems) from None
 
 
 class OptidashClient(Client[Transport]):
@@ -151,8 +161,10 @@ class OptidashClient(Client[Transport]):
     A call that fails on the way, or with 429, 500, 502, 503 or 504, is tried again, `retries` times
     at the most, after 1, 2, 4 … s (with some jitter) or what `Retry-After` says. Above `max_wait`
     seconds it fails at once. Each try may cost one of the account's calls. `monthly_budget` bounds
-    uploads and fetches, every try counted, in the SQLite file `budget_file`. `concurrency` requests
-    are in flight at a time, over all processes where `shared_url` names a Redis.
+    uploads and fetches, every try counted, in the SQLite file `budget_file`. With
+    `validators_file`, another one, `download` receives again only what has changed since (RFC 9110,
+    section 13). `concurrency` requests are in flight at a time, over all processes where
+    `shared_url` names a Redis.
 
     Images larger than `max_bytes` are refused while they arrive, and those that are none, unless
     `any_type`. Results are downloaded from the API's own host, from the public internet and from
@@ -229,7 +241,7 @@ class OptidashClient(Client[Transport]):
     def download(self, result: Metadata | Variant | str, path: Target) -> Path:
         """Write a result that the API keeps (for 24 hours) to `path`, whole or not at all.
 
-        The key is not sent along.
+        The key is not sent along. With `validators_file` a file that is still right stays as it is.
         """
         self.run(self.api.download(result, FileSink(path)))
         return Path(path)
@@ -257,7 +269,7 @@ class OptidashClient(Client[Transport]):
         row = bulk.Row(sources, self.sleep)
 
         def done(item: Item) -> Item:
-            self.lane.sleep = row.sleep  # a caller who leaves ends what only waits
+            self.lane.row = row  # a caller who leaves ends what only waits
             return work.done(self, item)
 
         return bulk.in_threads(row, done, lanes, delay, progress)
@@ -301,11 +313,17 @@ class OptidashClient(Client[Transport]):
 
     def act(self, step: Step) -> Any:
         """Do one step of a flow."""
+        row: bulk.Row | None = getattr(self.lane, "row", None)
         if isinstance(step, Send):
+            if row is not None:
+                row.check()
             return self.transport.send(step.call, self.api.arrival)
         if isinstance(step, Sleep):
-            sleep = getattr(self.lane, "sleep", None) or self.sleep or time.sleep
+            sleep = row.sleep if row is not None else self.sleep or time.sleep
             return sleep(step.seconds)
+        if isinstance(step, Wait):
+            step.future.result()
+            return None if row is None else row.check()
         return step.work()
 
     def close(self) -> None:
@@ -457,6 +475,8 @@ class AsyncOptidashClient(Client[AsyncTransport]):
             return await self.transport.send(step.call, self.api.arrival)
         if isinstance(step, Sleep):
             return await (self.sleep or asyncio.sleep)(step.seconds)
+        if isinstance(step, Wait):
+            return await asyncio.wrap_future(step.future)
         return await in_thread(step.work)
 
     async def close(self) -> None:

@@ -77,12 +77,17 @@ class Webhook:
         )
 
     @classmethod
-    def list_from(cls, document: Document) -> list[Webhook]:
-        """Read a list of webhooks, whatever the API calls it (its documentation does not say)."""
+    def list_from(cls, document: Document, key: str | None = None) -> list[Webhook]:
+        """Read a list of webhooks, whatever the API calls it (its documentation does not say).
+
+        Raises ProtocolError where there is none; `key` is blotted out of its document.
+        """
         named = [document[name] for name in LISTS if isinstance(document.get(name), list)]
         lists = named or [value for value in document.values() if isinstance(value, list)]
         if not lists:
-            raise ProtocolError("the API's answer holds no list of webhooks", document=document)
+            raise ProtocolError(
+                "the API's answer holds no list of webhooks", document=without_key(document, key)
+            )
         return [cls.from_dict(item) for item in as_list(lists[0]) if isinstance(item, Mapping)]
 
 
@@ -151,12 +156,13 @@ def error_of(
     """Return the error that an answer stands for.
 
     The status of the answer decides, or where that is a success the `code` of the document. `key`
-    is blotted out of the message.
+    is blotted out of all that the error holds.
     """
+    document = None if document is None else without_key(document, key)
     code = status if status >= 400 else whole((document or {}).get("code")) or 0
     kind = ERRORS.get(code, ServerError if code >= 500 else RequestRefusedError)
     error = kind(
-        message_of(status, document, key),
+        message_of(status, document),
         status=status,
         request_id=text((document or {}).get("id")),
         document=document,
@@ -167,12 +173,32 @@ def error_of(
     return error
 
 
-def message_of(status: int, document: Document | None, key: str | None) -> str:
+def without_key(document: Document, key: str | None) -> Document:
+    """Return a document without a key in it; of one that is nested too deeply only its texts."""
+    try:
+        return mapping(blotted(document, key))
+    except RecursionError:
+        texts = {name: value for name, value in document.items() if isinstance(value, str)}
+        return mapping(blotted(texts, key))
+
+
+def blotted(value: object, key: str | None) -> object:
+    """Return what JSON gave without a key in it, neither plain nor as Basic authentication."""
+    if not key:
+        return value
+    if isinstance(value, str):
+        basic = base64.b64encode(f"{key}:".encode()).decode()
+        return value.replace(key, "***").replace(basic, "***")
+    if isinstance(value, Mapping):
+        return {str(blotted(name, key)): blotted(item, key) for name, item in value.items()}
+    if isinstance(value, list):
+        return [blotted(item, key) for item in value]
+    return value
+
+
+def message_of(status: int, document: Document | None) -> str:
     """Return the API's own words on one printable line, else the status in words."""
     said = text((document or {}).get("message"))
-    if key:
-        basic = base64.b64encode(f"{key}:".encode()).decode()
-        said = said.replace(key, "***").replace(basic, "***")
     said = "".join(c if c.isprintable() else " " for c in said[:LONGEST_MESSAGE]).strip()
     return said or f"the API answered {described(status)}"
 

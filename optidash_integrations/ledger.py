@@ -12,6 +12,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class Ledger:
         self.lock = threading.RLock()
         self.connection: sqlite3.Connection | None = None
         self.pid = os.getpid()
+        with FORK.lock:
+            FORK.ledgers.add(self)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -108,6 +111,45 @@ class Ledger:
 
 
 INHERITED: list[sqlite3.Connection | None] = []
+
+
+class Fork:
+    """Lets no process be forked in the middle of a transaction.
+
+    SQLite would remember in the child that the file is locked, by a thread that is not there, and
+    nothing could be counted in it again.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+        self.held: list[threading.RLock] = []
+
+    def begin(self) -> None:
+        """Wait until no transaction is under way, and let none begin."""
+        self.lock.acquire()
+        self.held = [ledger.lock for ledger in self.ledgers]
+        for lock in self.held:
+            lock.acquire()
+
+    def end(self) -> None:
+        """Let them go on."""
+        held, self.held = self.held, []
+        for lock in held:
+            lock.release()
+        self.lock.release()
+
+    def begin_anew(self) -> None:
+        """Leave it all behind, in the child."""
+        self.lock, self.held = threading.RLock(), []
+        for ledger in self.ledgers:
+            ledger.check_process()
+
+
+FORK = Fork()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=FORK.begin, after_in_parent=FORK.end, after_in_child=FORK.begin_anew)
 
 
 class MonthlyBudget:

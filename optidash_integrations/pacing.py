@@ -6,8 +6,10 @@ import os
 import re
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Protocol
@@ -87,6 +89,9 @@ class SharedLimits(Protocol):
     def enter(self, limit: int, lease: float) -> str | None:
         """Take one of `limit` places for at most `lease` seconds; None where all are taken."""
 
+    def renew(self, token: str, lease: float) -> None:
+        """Keep a place for `lease` seconds from now on."""
+
     def leave(self, token: str) -> None:
         """Give a place back."""
 
@@ -104,6 +109,40 @@ class SharedLimits(Protocol):
 
     def close(self) -> None:
         """Give connections back."""
+
+
+@dataclass(slots=True)
+class Place:
+    """A place among the requests that all processes may have in flight, held for `lease` seconds.
+
+    It is to be renewed every third of them, so that who holds it may be silent for `timeout` more,
+    and is free after them where that died. `clock` gives seconds that only ever grow.
+    """
+
+    shared: SharedLimits
+    token: str = field(repr=False)
+    lease: float
+    clock: Callable[[], float] = field(repr=False)
+    due: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.due = self.clock() + self.lease / 3
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to renew it."""
+        return self.clock() >= self.due
+
+    def renew(self) -> None:
+        """Hold it for as long again."""
+        self.due = self.clock() + self.lease / 3
+        self.shared.renew(self.token, self.lease)
+
+
+def leave(place: Place | None) -> None:
+    """Give a place back, where there is one."""
+    if place is not None:
+        place.shared.leave(place.token)
 
 
 class Pacer:
@@ -129,6 +168,11 @@ class Pacer:
         with self.lock:
             self.blocked = max(self.blocked, self.clock() + min(seconds, LONGEST_BLOCK))
 
+    def held(self) -> float:
+        """Return the seconds for which no call may go, turns aside."""
+        with self.lock:
+            return max(0.0, self.blocked - self.clock())
+
     def reserve(self, longest: float) -> float:
         """Return the seconds that a new call has to wait, and keep that place for it.
 
@@ -148,14 +192,64 @@ class Pacer:
                 self.next = now + wait + (self.until - now) / (limit.remaining + 1)
             return wait
 
+    def begin_anew(self) -> None:
+        """Replace a lock that another thread may have held when the process was forked."""
+        self.lock = threading.Lock()
 
-LIVING: weakref.WeakSet[Pacer] = weakref.WeakSet()
+
+class Places:
+    """How many calls one process may have in flight; whoever finds no place stands in line.
+
+    A call comes here first, before it asks whether the API wants to be left alone: the answer may
+    change while it stands in line.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.begin_anew()
+        LIVING.add(self)
+
+    def begin_anew(self) -> None:
+        """Have all places free, in a forked child too: who had one or waited is not there."""
+        self.lock = threading.Lock()
+        self.free = self.number
+        self.line: deque[Future[None]] = deque()
+
+    def enter(self) -> Future[None] | None:
+        """Take a place and return None, or return what is done once there is one."""
+        with self.lock:
+            if self.free:
+                self.free -= 1
+                return None
+            turn: Future[None] = Future()
+            self.line.append(turn)
+            return turn
+
+    def leave(self) -> None:
+        """Give a place back: to whoever has waited longest."""
+        with self.lock:
+            while self.line:
+                turn = self.line.popleft()
+                if turn.set_running_or_notify_cancel():
+                    break
+            else:
+                self.free = min(self.free + 1, self.number)
+                return
+        turn.set_result(None)
+
+    def give_up(self, turn: Future[None]) -> None:
+        """Wait no longer; where the place has come already, the next one gets it."""
+        if not turn.cancel():
+            self.leave()
+
+
+LIVING: weakref.WeakSet[Pacer | Places] = weakref.WeakSet()
 
 
 def begin_anew() -> None:
-    """Replace locks that another thread may have held when the process was forked."""
-    for pacer in LIVING:
-        pacer.lock = threading.Lock()
+    """Leave behind, in a forked child, what its parent's threads have locked or taken."""
+    for each in LIVING:
+        each.begin_anew()
 
 
 if hasattr(os, "register_at_fork"):

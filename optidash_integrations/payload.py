@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from optidash_integrations.errors import DownloadError, OptionError, ProtocolError
+from optidash_integrations.errors import DownloadError, OptionError, ProtocolError, Said
 from optidash_integrations.formats import HEAD_BYTES, SVG, Format, detect
 from optidash_integrations.variants import ImageInfo
 
@@ -25,13 +25,16 @@ class Upload:
     """A source as it is sent: a name, a length in bytes where it is known, and its bytes.
 
     A file object that can be rewound is sent from its beginning, any other from where it is, and
-    once. Raises OptionError for what is no source, OSError where a path can't be read.
+    once. Raises OptionError for what is no source or has no bytes, OSError where a path can't be
+    read.
     """
 
     def __init__(self, source: Source, name: str | None = None) -> None:
         self.source = source
         self.name = name or name_of(source)
         self.length = length_of(source)
+        if self.length == 0:
+            raise OptionError("source", "an image", Said("what has no bytes"))
 
     @property
     def can_be_repeated(self) -> bool:
@@ -64,10 +67,12 @@ def length_of(source: Source) -> int | None:
     if isinstance(source, bytes):
         return len(source)
     if isinstance(source, str | os.PathLike):
+        if not is_path(source):
+            raise OptionError("source", SOURCES, source)
         with Path(source).open("rb") as file:
             return file.seek(0, io.SEEK_END)
-    if isinstance(source, io.TextIOBase) or not callable(getattr(source, "read", None)):
-        raise OptionError("source", "a path, bytes or a file open for reading bytes", source)
+    if not callable(getattr(source, "read", None)) or gives_text(source):
+        raise OptionError("source", SOURCES, source)
     try:
         end = source.seek(0, io.SEEK_END)
         end = source.tell() if end is None else end  # some wrappers' seek returns nothing
@@ -77,6 +82,27 @@ def length_of(source: Source) -> int | None:
     except ValueError:
         raise OptionError("source", "a file that is open", "a closed one") from None
     return end
+
+
+SOURCES = "a path, bytes or a file open for reading bytes"
+
+
+def is_path(path: object) -> bool:
+    """Say whether something can be the path of a file."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    return isinstance(text, str) and "\0" not in text
+
+
+def gives_text(file: object) -> bool:
+    """Say whether a file was opened for text; wrappers of files are of no class that tells."""
+    if isinstance(file, io.TextIOBase):
+        return True
+    if not isinstance(getattr(file, "encoding", None), str):
+        return False
+    try:
+        return isinstance(file.read(0), str)  # type: ignore[attr-defined]
+    except (OSError, ValueError):  # closed, or not open for reading
+        return True
 
 
 class Reader:
@@ -163,20 +189,25 @@ class MemorySink:
 
 def place_of(path: object) -> Path:
     """Return where a result goes; a link stays, and what it leads to is written."""
-    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
+    if not isinstance(path, str | os.PathLike) or not is_path(path):
         raise OptionError("path", "the path of a file to write", path)
     return Path(path).resolve() if Path(path).is_symlink() else Path(path)
 
 
 class FileSink:
-    """Writes an image under a temporary name beside its own, and renames it when it is whole."""
+    """Writes an image beside its place, and puts it there when it is whole.
+
+    Where the system can, the file has no name until then: a process that is killed leaves nothing.
+    """
 
     is_slow = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = place_of(path)
+        self.given = os.fspath(path)
         self.temporary = self.path.parent / f".{secrets.token_hex(8)}.part"
         self.file: BinaryIO | None = None
+        self.is_nameless = False
 
     def check(self) -> None:
         if self.path.is_dir():
@@ -188,7 +219,12 @@ class FileSink:
 
     def begin(self) -> None:
         self.discard()
-        self.file = self.temporary.open("xb")
+        found = nameless(self.path.parent)
+        self.is_nameless = found is not None
+        try:
+            self.file = found or self.temporary.open("xb")
+        except OSError as error:  # the caller knows of no temporary name
+            raise OSError(error.errno, error.strerror, self.given) from None
 
     def write(self, chunk: bytes) -> None:
         assert self.file is not None
@@ -198,6 +234,9 @@ class FileSink:
         assert self.file is not None
         self.file.flush()
         os.fsync(self.file.fileno())
+        if self.is_nameless:
+            named(self.file, self.temporary)
+            self.is_nameless = False
         self.file.close()
         self.temporary.replace(self.path)
         self.file = None
@@ -207,8 +246,32 @@ class FileSink:
         if file is not None:
             with suppress(OSError):  # what a full disk has no room for is thrown away anyway
                 file.close()
-            with suppress(FileNotFoundError):
-                self.temporary.unlink()
+            if not self.is_nameless:
+                with suppress(FileNotFoundError):
+                    self.temporary.unlink()
+
+
+def nameless(folder: Path) -> BinaryIO | None:
+    """Return a new file in a folder without a name, or None where that is not to be had."""
+    flag = getattr(os, "O_TMPFILE", 0)
+    if not flag or not OWN_FILES.is_dir():
+        return None
+    try:
+        return os.fdopen(os.open(folder, flag | os.O_WRONLY, 0o666), "wb")
+    except OSError:  # of a file system without them, or of the folder: then naming tells why
+        return None
+
+
+def named(file: BinaryIO, path: Path) -> None:
+    """Give a nameless file a name, as open(2) says of O_TMPFILE."""
+    own = os.open(OWN_FILES, os.O_RDONLY)
+    try:  # with a folder's descriptor Python calls linkat, which can follow the link there
+        os.link(str(file.fileno()), path, src_dir_fd=own, follow_symlinks=True)
+    finally:
+        os.close(own)
+
+
+OWN_FILES = Path("/proc/self/fd")
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ from optidash_integrations.store import Store
 from optidash_integrations.variants import ImageData
 
 if TYPE_CHECKING:
-    from optidash_integrations.transport import Download, Fetched
+    from optidash_integrations.download import Download, Fetched
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Remote:
     @cached_property
     def download(self) -> Download:
         """What fetches; made at its first use, because it brings the HTTP library."""
-        from optidash_integrations.transport import Download
+        from optidash_integrations.download import Download
 
         return self.given_download or Download()
 

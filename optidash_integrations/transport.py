@@ -1,5 +1,6 @@
-"""The only importer of httpx: requests are sent, answers are read piece by piece and checked.
+"""How the clients speak HTTP: requests are sent, answers are read piece by piece and checked.
 
+Outside of this module, `download` and `httpx_errors` nobody knows of httpx.
 httpx's transports are used without its clients, which would write every address to a log, keys in
 it included, follow redirects and decode what nobody asked them to.
 """
@@ -11,50 +12,56 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import httpcore
 import httpx
 
 from optidash_integrations.addresses import is_loopback
 from optidash_integrations.calls import Call, Config, Reply
+from optidash_integrations.connections import (
+    AsyncGuarded,
+    AsyncTimely,
+    AsyncTimelyStream,
+    Guarded,
+    Timely,
+    TimelyStream,
+)
 from optidash_integrations.errors import (
     ApiError,
-    ApiTimeoutError,
     ConnectionFailedError,
-    ImageTooLargeError,
     OptionError,
     ProtocolError,
+    Said,
 )
 from optidash_integrations.flows import in_thread
-from optidash_integrations.guard import RefusedAddressError, Resolve, checked_addresses, resolved
+from optidash_integrations.httpx_errors import translated
 from optidash_integrations.payload import Arrival
+from optidash_integrations.under_way import under_way
 
 Destination = Callable[[Call, int, Mapping[str, str]], Arrival | None]
 Verify = ssl.SSLContext | str | os.PathLike[str] | bool
 
 MOST_JSON = 8 * 1024 * 1024
 MOST_ERROR = 64 * 1024
-SLOWEST = 16 * 1024
-"""Bytes a second; an answer that comes more slowly, `timeout` seconds aside, is given up."""
-
 KEEPALIVE_SECONDS = 15.0
-DISCONNECTED = ("disconnected", "closed connection", "incomplete")
 
 
 def context_of(verify: Verify) -> ssl.SSLContext | bool:
     """Return the certificates to trust: those of SSL_CERT_FILE or SSL_CERT_DIR, else certifi's."""
     if verify is True:
         return usual_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-    if isinstance(verify, str | os.PathLike):
+    if isinstance(verify, bool | ssl.SSLContext):
+        return verify
+    try:
         return ssl.create_default_context(cafile=os.fspath(verify))
-    return verify
+    except (OSError, TypeError, ValueError) as error:
+        takes = "True, an SSL context or the path of a file of certificates"
+        raise OptionError("verify", takes, verify) from error
 
 
 @lru_cache(maxsize=8)
@@ -106,6 +113,10 @@ class Wire:
         own = urlsplit(self.config.api_url).hostname or ""
         return {own.lower(), *(host.lower() for host in self.config.download_hosts)}
 
+    def is_guarded(self, foreign: bool) -> bool:
+        """Whether connections may lead to `allowed` and the public internet alone."""
+        return foreign and not self.proxy
+
     def line(self, call: Call) -> Any:
         """Return the connections that a call goes through; a forked child begins anew."""
         if self.pid != os.getpid():
@@ -126,8 +137,10 @@ class Wire:
     def made(self, *, foreign: bool) -> Any:
         try:
             return self.opened(foreign=foreign)
-        except (ValueError, ImportError) as error:  # of a proxy, from the environment too
-            raise OptionError("proxy", "the address of a proxy", str(error)) from error
+        except OptionError:
+            raise
+        except (AttributeError, ValueError, ImportError) as error:  # from the environment too
+            raise OptionError("proxy", "the address of a proxy", Said(reason(error))) from None
 
     def opened(self, *, foreign: bool) -> Any:
         raise NotImplementedError
@@ -148,16 +161,16 @@ class Wire:
 
 
 class Reading:
-    """An answer as it comes in: where its body goes, and when it is given up."""
+    """An answer as it comes in: where its body goes, and how much of it is wanted."""
 
-    def __init__(self, wire: Wire, call: Call, response: httpx.Response, to: Destination) -> None:
-        self.wire = wire
+    def __init__(self, call: Call, response: httpx.Response, to: Destination) -> None:
+        stream = response.extensions.get("network_stream")
+        if isinstance(stream, TimelyStream | AsyncTimelyStream):
+            stream.pace.is_in_head = False
         self.status = response.status_code
         self.headers = dict(response.headers)
         self.image = to(call, self.status, self.headers)
         self.body = bytearray()
-        self.received = 0
-        self.deadline = wire.clock() + wire.config.timeout
         self.broken: ApiError | None = None
 
     @property
@@ -171,9 +184,6 @@ class Reading:
 
     def take(self, chunk: bytes) -> bool:
         """Take a piece of the body; say whether more is wanted."""
-        self.received += len(chunk)
-        if self.wire.clock() > self.deadline + self.received / SLOWEST:
-            raise ApiTimeoutError("the answer comes too slowly")
         if self.image is not None:
             self.image.take(chunk)
             return True
@@ -200,8 +210,9 @@ class Transport(Wire):
 
     def opened(self, *, foreign: bool) -> httpx.HTTPTransport:
         line = httpx.HTTPTransport(**self.options(foreign=foreign))
-        if foreign and not self.proxy:
-            line._pool._network_backend = Guarded(self.allowed)  # httpx has no public way
+        guarded = Guarded(self.allowed) if self.is_guarded(foreign) else None
+        timely = Timely(guarded, self.config.timeout, self.clock)
+        line._pool._network_backend = timely  # httpx has no public way
         return line
 
     def send(self, call: Call, to: Destination) -> Reply:
@@ -209,12 +220,12 @@ class Transport(Wire):
 
         Raises ApiError where there is none; what is wrong with its body is in the reply.
         """
-        with ExitStack() as stack:
+        with under_way(call.place), ExitStack() as stack:
             request = self.request(call, stack)
             with translated():
                 response: httpx.Response = self.line(call).handle_request(request)
             stack.callback(closed, response)
-            return self.read(Reading(self, call, response, to), response)
+            return self.read(Reading(call, response, to), response)
 
     def read(self, reading: Reading, response: httpx.Response) -> Reply:
         reading.begin()
@@ -247,13 +258,14 @@ class AsyncTransport(Wire):
 
     def opened(self, *, foreign: bool) -> httpx.AsyncHTTPTransport:
         line = httpx.AsyncHTTPTransport(**self.options(foreign=foreign))
-        if foreign and not self.proxy:
-            line._pool._network_backend = AsyncGuarded(self.allowed)  # httpx has no public way
+        guarded = AsyncGuarded(self.allowed) if self.is_guarded(foreign) else None
+        timely = AsyncTimely(guarded, self.config.timeout, self.clock)
+        line._pool._network_backend = timely  # httpx has no public way
         return line
 
     async def send(self, call: Call, to: Destination) -> Reply:
         """Send a request and read its answer, as `Transport.send` does."""
-        with ExitStack() as stack:
+        with under_way(call.place), ExitStack() as stack:
             if call.upload is None or isinstance(call.upload.source, bytes):
                 request = self.request(call, stack)
             else:
@@ -262,7 +274,7 @@ class AsyncTransport(Wire):
             with translated():
                 response: httpx.Response = await self.line(call).handle_async_request(request)
             try:
-                return await self.read(Reading(self, call, response, to), response)
+                return await self.read(Reading(call, response, to), response)
             finally:
                 with suppress(httpx.HTTPError):
                     await response.aclose()
@@ -304,45 +316,11 @@ def closed(response: httpx.Response) -> None:
         response.close()
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn what httpx raises into errors of ours."""
-    try:
-        yield
-    except httpx.HTTPError as error:
-        raise translation(error) from error
-    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a name that IDNA forbids
-        raise OptionError("url", "an address that can be called", str(error)) from error
-
-
-def translation(error: httpx.HTTPError) -> ApiError:
-    said = str(error) or type(error).__name__
-    if isinstance(error, httpx.TimeoutException):
-        unsent = isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
-        return ApiTimeoutError(f"the API did not answer in time: {said}", sent=not unsent)
-    if isinstance(error, httpx.LocalProtocolError):
-        return ConnectionFailedError(f"the request can't be sent: {said}", is_retryable=False)
-    if isinstance(error, httpx.RemoteProtocolError):
-        if any(word in said.lower() for word in DISCONNECTED):
-            return ConnectionFailedError(f"the connection broke off: {said}")
-        return ProtocolError(f"the answer is not HTTP: {said}")
-    if isinstance(error, httpx.DecodingError):
-        return ProtocolError(f"the answer can't be decoded: {said}")
-    if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
-        final = has_cause(error, ssl.SSLCertVerificationError) or has_cause(
-            error, RefusedAddressError
-        )
-        return ConnectionFailedError(f"no connection: {said}", sent=False, is_retryable=not final)
-    return ConnectionFailedError(f"the connection broke off: {said}")
-
-
-def has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
-    """Say whether an error goes back to one of this kind."""
-    while error is not None:
-        if isinstance(error, kind):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def reason(error: Exception) -> str:
+    """Return why there is no proxy; what httpx says of its address may have a password in it."""
+    if isinstance(error, ImportError):
+        return str(error)
+    return "one that can't be read, such as one without http://"
 
 
 def proxy_for(url: str) -> str | None:
@@ -354,198 +332,3 @@ def proxy_for(url: str) -> str | None:
     proxies = getproxies()
     found = proxies.get(parts.scheme) or proxies.get("all")
     return f"http://{found}" if found and "://" not in found else found
-
-
-class Guarded(httpcore.NetworkBackend):
-    """Connects to public addresses alone, and to the hosts in `allowed`."""
-
-    def __init__(self, allowed: Collection[str], resolve: Resolve = resolved) -> None:
-        self.allowed = allowed
-        self.resolve = resolve
-        self.inner: httpcore.NetworkBackend = httpcore.SyncBackend()
-
-    def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> Any:
-        """Connect to the first address that answers."""
-        last: Exception | None = None
-        for address in checked(host, port, self.allowed, self.resolve):
-            try:
-                return self.inner.connect_tcp(address, port, *args, **options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                last = error
-        raise last or httpcore.ConnectError(f"{host} has no address")
-
-    def connect_unix_socket(self, *args: Any, **options: Any) -> Any:
-        raise httpcore.ConnectError("results do not lie behind sockets of this machine")
-
-
-class AsyncGuarded(httpcore.AsyncNetworkBackend):
-    """The same on an event loop; names are looked up in a thread."""
-
-    def __init__(self, allowed: Collection[str]) -> None:
-        self.allowed = allowed
-        self.inner = httpcore.AnyIOBackend()
-
-    async def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> Any:
-        """Connect to the first address that answers."""
-        last: Exception | None = None
-        for address in await asyncio.to_thread(checked, host, port, self.allowed):
-            try:
-                return await self.inner.connect_tcp(address, port, *args, **options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                last = error
-        raise last or httpcore.ConnectError(f"{host} has no address")
-
-    async def connect_unix_socket(self, *args: Any, **options: Any) -> Any:
-        raise httpcore.ConnectError("results do not lie behind sockets of this machine")
-
-    async def sleep(self, seconds: float) -> None:
-        await self.inner.sleep(seconds)
-
-
-def checked(
-    host: str, port: int, allowed: Collection[str], resolve: Resolve = resolved
-) -> Iterable[str]:
-    try:
-        return checked_addresses(host, port, allowed, resolve)
-    except (RefusedAddressError, OSError) as error:
-        raise httpcore.ConnectError(str(error)) from error
-
-
-class Hurried(Guarded):
-    """The same, and all that is read and written has to be done by a moment of the clock."""
-
-    def __init__(self, download: Download, ends: float) -> None:
-        super().__init__(download.allowed, download.resolve)
-        self.clock = download.clock
-        self.ends = ends
-
-    def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> Any:
-        """Connect to the first address that answers."""
-        return self.stream_of(super().connect_tcp(host, port, *args, **options))
-
-    def stream_of(self, stream: httpcore.NetworkStream) -> HurriedStream:
-        return HurriedStream(stream, self)
-
-    def left(self, timeout: float | None) -> float:
-        left = self.ends - self.clock()
-        if left <= 0:
-            raise httpcore.ReadTimeout("the answer comes too slowly")
-        return left if timeout is None else min(timeout, left)
-
-
-class HurriedStream(httpcore.NetworkStream):
-    """A connection of `Hurried`."""
-
-    def __init__(self, stream: httpcore.NetworkStream, hurried: Hurried) -> None:
-        self.stream = stream
-        self.hurried = hurried
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.stream.read(max_bytes, self.hurried.left(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self.stream.write(buffer, self.hurried.left(timeout))
-
-    def close(self) -> None:
-        self.stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        left = self.hurried.left(timeout)
-        return HurriedStream(
-            self.stream.start_tls(ssl_context, server_hostname, left), self.hurried
-        )
-
-    def get_extra_info(self, info: str) -> Any:
-        return self.stream.get_extra_info(info)
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """An answer from elsewhere; header names are lower-case."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-
-
-class Download:
-    """Fetches addresses that others wrote: over the guard, past every proxy, without cookies.
-
-    `allowed` are hosts that need not be on the public internet, `resolve` looks names up; nothing
-    but tests sets them. `clock` gives seconds that only ever grow.
-    """
-
-    def __init__(
-        self,
-        *,
-        allowed: Collection[str] = (),
-        resolve: Resolve = resolved,
-        verify: Verify = True,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.allowed = allowed
-        self.resolve = resolve
-        self.verify = verify
-        self.clock = clock
-
-    def get(
-        self, url: str, headers: Mapping[str, str], *, most_bytes: int, seconds: float
-    ) -> Fetched:
-        """Return the answer to one request, whatever its status; redirects are not followed.
-
-        Raises `ApiError` where there is none within `seconds`, and `ImageTooLargeError` where its
-        body has more than `most_bytes`.
-        """
-        with self.answer("GET", url, headers, None, seconds) as response:
-            body = bounded(response, most_bytes)
-            return Fetched(response.status_code, dict(response.headers), body)
-
-    def post(
-        self, url: str, headers: Mapping[str, str], content: bytes, *, seconds: float
-    ) -> Fetched:
-        """Send `content`, and return the head of the answer: its body is left unread.
-
-        Redirects are not followed. Raises `ApiError` where there is no answer within `seconds`.
-        """
-        with self.answer("POST", url, headers, content, seconds) as response:
-            return Fetched(response.status_code, dict(response.headers), b"")
-
-    @contextmanager
-    def answer(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        content: bytes | None,
-        seconds: float,
-    ) -> Iterator[httpx.Response]:
-        timeout = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
-        line = httpx.HTTPTransport(verify=context_of(self.verify), trust_env=False)
-        line._pool._network_backend = Hurried(self, self.clock() + seconds)  # no public way
-        with closing(line), translated():
-            extensions = {"timeout": timeout}
-            request = httpx.Request(
-                method, url, headers=headers, content=content, extensions=extensions
-            )
-            response = line.handle_request(request)
-            with closing(response):
-                yield response
-
-
-def bounded(response: httpx.Response, most_bytes: int) -> bytes:
-    """Return a body as it came, not decoded. Raises `ImageTooLargeError` past `most_bytes`."""
-    told = response.headers.get("content-length", "")
-    body = bytearray()
-    if not (told.isascii() and told.isdigit() and int(told[:18]) > most_bytes):
-        for chunk in response.iter_raw():
-            body += chunk
-            if len(body) > most_bytes:
-                break
-        else:
-            return bytes(body)
-    raise ImageTooLargeError(f"the answer has more than {most_bytes} bytes")

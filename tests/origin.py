@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
-from optidash_integrations.transport import Download
+from optidash_integrations.download import Download
 
 HOST = "pictures.test"
 

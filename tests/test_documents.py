@@ -130,6 +130,37 @@ def test_the_key_is_blotted_out_of_what_the_api_says(said: str) -> None:
     assert "***" in str(error)
 
 
+def test_the_key_is_blotted_out_of_all_that_an_error_holds() -> None:
+    basic = base64.b64encode(f"{KEY}:".encode()).decode()
+    document = {
+        "success": False,
+        "id": f"id of {KEY}",
+        "asked": {"headers": [{"authorization": f"Basic {basic}"}, [KEY, 5, None]], KEY: True},
+    }
+    error = error_of(401, document, key=KEY)
+    assert error.request_id == "id of ***"
+    assert error.document == {
+        "success": False,
+        "id": "id of ***",
+        "asked": {"headers": [{"authorization": "Basic ***"}, ["***", 5, None]], "***": True},
+    }
+    assert document["id"] == f"id of {KEY}"
+
+
+def test_a_document_nested_too_deeply_is_blotted_too() -> None:
+    deep: dict[str, object] = {}
+    for _ in range(100_000):
+        deep = {"more": deep}
+    error = error_of(401, {"message": f"no {KEY}", "id": "3c2e", "deep": deep}, key=KEY)
+    assert (error.document, str(error)) == ({"message": "no ***", "id": "3c2e"}, "no ***")
+
+
+def test_a_list_of_webhooks_that_is_none_does_not_tell_the_key() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        Webhook.list_from({"key": KEY}, KEY)
+    assert caught.value.document == {"key": "***"}
+
+
 def test_a_message_is_one_printable_line_of_bounded_length() -> None:
     message = str(error_of(500, {"message": "a\r\nb\x1b[31mc\x00d\ud800" + "e" * 9999}))
     assert message.isprintable()

@@ -44,8 +44,8 @@ PROGRAMS = {
 # Who imports which third-party package. cachetools is a container, not a service: any
 # module may hold one. `_typeshed` exists for type checkers only.
 OWNERS = {
-    "httpx": {"transport"},
-    "httpcore": {"transport"},
+    "httpx": {"transport", "download", "httpx_errors"},
+    "httpcore": {"connections", "download"},
     "pyvips": {"engine"},
     "PIL": {"engine", "heads"},
     "cv2": {"engine"},

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import codecs
+import errno
 import hashlib
 import io
 import os
+import signal
+import stat
+import subprocess
+import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,6 +141,51 @@ def test_a_file_open_for_text_or_closed_is_refused(path: Path) -> None:
         Upload(closed)
 
 
+def test_a_wrapper_of_a_file_open_for_text_is_refused(path: Path) -> None:
+    path.write_text("text")
+    with (
+        tempfile.NamedTemporaryFile("w+", encoding="utf-8") as named,
+        tempfile.SpooledTemporaryFile(mode="w+", encoding="utf-8") as spooled,
+        codecs.open(str(path), encoding="utf-8") as decoded,
+    ):
+        for file in (named, spooled, decoded):
+            with pytest.raises(OptionError, match="file open for reading bytes"):
+                Upload(file)  # type: ignore[arg-type]
+        named.close()
+        with pytest.raises(OptionError, match="source takes"):
+            Upload(named)  # type: ignore[arg-type]
+
+
+def test_a_wrapper_of_a_file_open_for_bytes_is_a_source() -> None:
+    class Labelled(io.BytesIO):
+        """An answer's body, whose encoding is not that of a text."""
+
+        encoding = "br"
+
+    with tempfile.NamedTemporaryFile() as named, tempfile.SpooledTemporaryFile() as spooled:
+        for file in (named, spooled, Labelled()):
+            file.write(CONTENT)
+            assert CONTENT in form_of(Upload(file))[1]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("source", ["a\0b.jpg", Path("a\0b.jpg"), "\0"])
+def test_a_path_that_no_system_takes_is_refused(source: Any) -> None:
+    with pytest.raises(OptionError, match="source takes a path, bytes or a file"):
+        Upload(source)
+    with pytest.raises(OptionError, match="path takes the path of a file"):
+        FileSink(source)
+
+
+def test_a_source_without_bytes_is_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    with empty.open("rb") as file:
+        for source in (b"", empty, str(empty), file, io.BytesIO()):
+            with pytest.raises(OptionError, match="source takes an image, not what has no bytes"):
+                Upload(source)
+    assert Upload(Stream(b"")).length is None  # it can't be known
+
+
 def test_a_path_that_leads_nowhere_is_an_os_error(tmp_path: Path) -> None:
     for path in (tmp_path / "none.jpg", tmp_path):
         with pytest.raises(OSError, match=str(path)):
@@ -254,6 +306,115 @@ def test_a_path_that_names_no_file_is_an_os_error(
     with pytest.raises(OSError, match=r"directory|busy"):
         sink.finish()
     sink.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_told_by_the_name_that_the_caller_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("nowhere/a.png", tmp_path / "nowhere" / "a.png"):
+        with pytest.raises(FileNotFoundError) as caught:
+            FileSink(path).check()
+        assert caught.value.filename == str(path)
+        assert ".part" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.fixture(params=["nameless", "named"])
+def naming(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let files have no name until they are whole, as far as the system can, or have one."""
+    if request.param == "named":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("only Linux has files without a name")
+    return str(request.param)
+
+
+def begun(path: Path, naming: str) -> FileSink:
+    """Return a sink that has had some bytes."""
+    sink = FileSink(path)
+    sink.check()
+    sink.begin()
+    sink.write(b"new")
+    assert sink.is_nameless is (naming == "nameless")
+    return sink
+
+
+def test_a_file_has_a_name_before_it_is_whole_only_where_it_must(
+    naming: str, tmp_path: Path
+) -> None:
+    sink = begun(tmp_path / "a.png", naming)
+    names = [p.suffix for p in tmp_path.iterdir()]
+    assert names == ([] if naming == "nameless" else [".part"])
+    sink.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_nameless_files_gets_named_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refusing(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if flags & getattr(os, "O_TMPFILE", 0) == getattr(os, "O_TMPFILE", -1):
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return opened(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", refusing)
+    sink = begun(tmp_path / "a.png", "named")
+    sink.finish()
+    assert (tmp_path / "a.png").read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_the_mode_of_a_file_obeys_the_umask(umask: int, naming: str, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        begun(tmp_path / "a.png", naming).finish()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_whole_file_replaces_an_older_one_and_leaves_a_link(naming: str, tmp_path: Path) -> None:
+    real, link = tmp_path / "real.png", tmp_path / "link.png"
+    real.write_bytes(b"old and longer")
+    link.symlink_to(real)
+    reader = real.open("rb")
+    begun(link, naming).finish()
+    with reader:
+        assert reader.read() == b"old and longer"  # who reads it reads on
+    assert (link.is_symlink(), real.read_bytes()) == (True, b"new")
+    begun(real, naming).finish()
+    dangling = tmp_path / "dangling.png"
+    dangling.symlink_to(tmp_path / "later.png")
+    begun(dangling, naming).finish()
+    assert (tmp_path / "later.png").read_bytes() == b"new"
+    names = {"real.png", "link.png", "dangling.png", "later.png"}
+    assert {p.name for p in tmp_path.iterdir()} == names
+
+
+KILLED = """
+import sys
+from optidash_integrations.payload import FileSink
+sink = FileSink(sys.argv[1])
+sink.begin()
+sink.write(bytes(100_000))
+print("halfway", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="only Linux has files without a name")
+def test_a_process_that_is_killed_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "a.png")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=Path(__file__).parents[1]) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"halfway\n"
+        child.send_signal(signal.SIGKILL)
+        assert child.wait(30) == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,8 @@ import httpcore
 import pytest
 
 from optidash_integrations.cache.memory import MemoryCache
+from optidash_integrations.connections import Guarded
+from optidash_integrations.download import Download, Hurried
 from optidash_integrations.errors import (
     ConnectionFailedError,
     ImageTooLargeError,
@@ -23,7 +25,6 @@ from optidash_integrations.places import Place, checked_source
 from optidash_integrations.remote import OriginError, OriginTimeoutError, Remote
 from optidash_integrations.settings import Settings
 from optidash_integrations.store import Store
-from optidash_integrations.transport import Download, Guarded, Hurried
 from tests.origin import HOST, Origin, Reply
 from tests.sites.base import Clock
 from tests.sites.photos import photo

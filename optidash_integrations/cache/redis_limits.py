@@ -46,6 +46,13 @@ redis.call('PEXPIRE', KEYS[1], math.max(left, milliseconds(tonumber(ARGV[3]))))
 return 1
 """
 
+# ARGV: the time, the lease, the token. Whoever has lost a place still is in flight, and counts.
+RENEW = f"""{NOW}
+redis.call('ZADD', KEYS[1], string.format('%.6f', now() + tonumber(ARGV[2])), ARGV[3])
+local left = redis.call('PTTL', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], math.max(left, milliseconds(tonumber(ARGV[2]))))
+"""
+
 # ARGV: the time, limit, remaining, and the seconds until the window ends.
 TOLD = f"""{NOW}
 local ends = string.format('%.6f', now() + tonumber(ARGV[4]))
@@ -99,6 +106,7 @@ class SharedLimits:
         self.clock = clock
         self.medium = medium_of(self.client, clock or time.monotonic, logger)
         self.enter_script = self.client.register_script(ENTER)
+        self.renew_script = self.client.register_script(RENEW)
         self.told_script = self.client.register_script(TOLD)
         self.state_script = self.client.register_script(STATE)
         self.block_script = self.client.register_script(BLOCK)
@@ -113,13 +121,17 @@ class SharedLimits:
     def enter(self, limit: int, lease: float) -> str | None:
         """Take one of `limit` places, and return its token; None where all are taken.
 
-        A place whose holder dies is free again after `lease` seconds.
+        A place whose holder dies, and renews it no more, is free again after `lease` seconds.
         """
         token = secrets.token_hex(8)
         taken = self.medium.ask(
             lambda: self.run(self.enter_script, "flying", limit, lease, token), 1
         )
         return token if taken else None
+
+    def renew(self, token: str, lease: float) -> None:
+        """Keep a place for `lease` seconds from now on, and take it anew where it was lost."""
+        self.medium.ask(lambda: self.run(self.renew_script, "flying", lease, token), None)
 
     def leave(self, token: str) -> None:
         """Give a place back."""

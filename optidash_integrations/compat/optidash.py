@@ -201,7 +201,7 @@ class optidash:
         if not isinstance(path, str) or not path:
             self.mistake = "toFile() takes the path of the result as a string."
         self.check_binary("toFile")
-        error, metadata, document = self.attempt(lambda client: self.written(client, Path(path)))
+        error, metadata, document = self.attempt(lambda client: self.written(client, path))
         return error, document if metadata is None else dict(metadata.raw)
 
     def toBuffer(self) -> tuple[str | None, Meta | None, bytes | None]:
@@ -275,8 +275,13 @@ class optidash:
         check_told(variant.metadata)
         return variant
 
-    def written(self, client: OptidashClient, target: Path) -> Metadata:
+    def written(self, client: OptidashClient, path: str) -> Metadata:
         """Write the result beside its place, and move it there once it is known to be right."""
+        from optidash_integrations.payload import FileSink
+
+        sink = FileSink(path)
+        sink.check()  # before a call is spent on it
+        target = sink.path  # a link stays
         beside = target.parent / f".{secrets.token_hex(8)}.tmp"
         try:
             metadata = self.downloaded(client, beside)

@@ -15,12 +15,13 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from optidash_integrations import __version__
 from optidash_integrations.addresses import has_control, without_secrets
+from optidash_integrations.download import Download, Fetched
 from optidash_integrations.errors import ApiError, OptionError, Said
 from optidash_integrations.guard import RefusedAddressError, is_public
+from optidash_integrations.httpx_errors import has_cause
 from optidash_integrations.limits import Limits
 from optidash_integrations.server.jobs import Claim
 from optidash_integrations.server.signatures import plain_headers, secret_of, signed_headers
-from optidash_integrations.transport import Download, Fetched, has_cause
 from optidash_integrations.values import Integer, unknown
 
 logger = logging.getLogger(__name__)

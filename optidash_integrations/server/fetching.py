@@ -1,15 +1,19 @@
-"""Images that lie elsewhere: downloaded over the address guard, by addresses that clients wrote."""
+"""Images that lie elsewhere: downloaded over the address guard, by addresses that clients wrote.
+
+As with uploads, small ones wait in memory, and the others are on disk from their first bytes on.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from optidash_integrations import __version__
@@ -17,18 +21,17 @@ from optidash_integrations.addresses import has_control, is_same_origin
 from optidash_integrations.errors import (
     ApiError,
     ApiTimeoutError,
-    ImageTooLargeError,
     OptidashError,
     OptionError,
     Said,
 )
 from optidash_integrations.formats import HEAD_BYTES, detect
 from optidash_integrations.guard import RefusedAddressError
-from optidash_integrations.server.reception import Upload, clean_name, too_much
+from optidash_integrations.server.reception import BLOCK, Upload, clean_name, too_much
 from optidash_integrations.server.refusals import InvalidError
 
 if TYPE_CHECKING:
-    from optidash_integrations.transport import Download, Fetched
+    from optidash_integrations.download import Download
 
 USER_AGENT = f"optidash-integrations/{__version__} (optidash serve)"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -99,56 +102,123 @@ class Fetching:
     @cached_property
     def download(self) -> Download:
         """What fetches; made at its first use, because it brings the HTTP library."""
-        from optidash_integrations.transport import Download
+        from optidash_integrations.download import Download
 
         return self.given_download or Download(allowed=self.allowed)
 
-    def fetch(self, wanted: Wanted, path: Path, document: bytes = b"") -> Upload:
-        """Download an image into a file; it takes time, so call it in a thread.
+    def fetch(self, wanted: Wanted, path: Path, memory: int = 0) -> Upload:
+        """Download an image, into a new file where it has more than `memory` bytes; it takes time,
+        so call it in a thread.
 
         Raises FetchError where there is none to be had, TooMuchError where it is too long.
         """
-        found = self.followed(wanted)
-        path.write_bytes(found.content)
-        name = clean_name(unquote(urlsplit(wanted.url).path))
-        return Upload(path, name, len(found.content), document)
+        with closing(Vessel(path, memory, self.max_bytes)) as vessel:
+            self.follow(wanted, vessel)
+            name = clean_name(unquote(urlsplit(wanted.url).path))
+            return Upload(vessel.content(), name, vessel.size, b"")
 
     def mark(self, url: str) -> bytes:
         """Return a picture that operations name. Raises OptionError where it can't be had."""
         try:
-            return self.followed(wanted_of(url, None)).content
+            with closing(Vessel(None, self.max_bytes, self.max_bytes)) as vessel:
+                self.follow(wanted_of(url, None), vessel)
+                return b"".join(vessel.blocks)
         except OptidashError as error:
             raise OptionError(
                 "watermark.url", "a picture that can be fetched", Said("this")
             ) from error
 
-    def followed(self, wanted: Wanted) -> Fetched:
-        """Follow at most three redirects, each checked anew; headers stay with their host."""
+    def follow(self, wanted: Wanted, vessel: Vessel) -> None:
+        """Follow at most three redirects, each checked anew; headers stay with their host. What
+        the last answers goes into the vessel.
+        """
         ends = self.clock() + self.seconds
         here, own = wanted.url, dict(wanted.headers)
         for _ in range(MOST_REDIRECTS + 1):
-            found = self.asked(here, own, ends - self.clock())
-            if found.status not in REDIRECTS:
-                return image_of(here, found)
-            there = next_place(here, found.headers.get("location", ""))
+            location = self.ask(here, own, ends - self.clock(), vessel)
+            if location is None:
+                return
+            there = next_place(here, location)
             if not is_same_origin(here, there):
                 own = {}
             here = there
         raise failed(here, f"it redirects more than {MOST_REDIRECTS} times")
 
-    def asked(self, url: str, own: Mapping[str, str], seconds: float) -> Fetched:
+    def ask(self, url: str, own: Mapping[str, str], seconds: float, vessel: Vessel) -> str | None:
+        """Fill the vessel; return where else the image is, None where it was here."""
         headers = {"user-agent": USER_AGENT, "accept": "image/*, */*;q=0.5"}
         headers |= {**own, "accept-encoding": "identity"}
         if seconds <= 0:
             raise failed(url, "it did not answer in time")
         try:
-            return self.download.get(url, headers, most_bytes=self.max_bytes, seconds=seconds)
+            with self.download.answer("GET", url, headers, None, seconds) as answer:
+                if answer.status_code in REDIRECTS:
+                    return str(answer.headers.get("location", ""))
+                check_head(url, answer.status_code, answer.headers, self.max_bytes)
+                vessel.fill(url, answer.iter_raw())
+                return None
         except ApiTimeoutError as error:
             raise failed(url, "it did not answer in time") from error
-        except ImageTooLargeError as error:
-            raise too_much(self.max_bytes) from error
         except (ApiError, OptionError) as error:
             raise failed(url, reason_of(error)) from error
+
+
+class Vessel:
+    """Takes an image as it comes: up to `memory` bytes stay there, more go to a new file at `path`.
+    It has at most `most` bytes.
+    """
+
+    def __init__(self, path: Path | None, memory: int, most: int) -> None:
+        self.path = path
+        self.memory = memory
+        self.most = most
+        self.blocks: list[bytes] = []
+        self.gathered = 0
+        self.size = 0
+        self.file: BinaryIO | None = None
+
+    def fill(self, url: str, chunks: Iterable[bytes]) -> None:
+        """Take a body. Raises TooMuchError, and FetchError for what is no image."""
+        is_image = False
+        for chunk in chunks:
+            self.blocks.append(chunk)
+            self.gathered += len(chunk)
+            self.size += len(chunk)
+            if self.size > self.most:
+                raise too_much(self.most)
+            if not is_image and self.size >= HEAD_BYTES:
+                is_image = check_image(url, self.head)
+            if is_image and self.gathered > (self.memory if self.file is None else BLOCK):
+                self.write()
+        if not self.size:
+            raise failed(url, "it sends nothing")
+        if not is_image:
+            check_image(url, self.head)
+
+    @property
+    def head(self) -> bytes:
+        return b"".join(self.blocks)[:HEAD_BYTES]
+
+    def write(self) -> None:
+        """Write what has been gathered."""
+        assert self.path is not None, "memory takes all"
+        blocks, self.blocks, self.gathered = self.blocks, [], 0
+        if self.file is None:
+            self.file = self.path.open("xb")
+        self.file.writelines(blocks)
+
+    def content(self) -> Path | bytes:
+        """Return what came, or the file that holds it."""
+        if self.file is None or self.path is None:
+            return b"".join(self.blocks)
+        self.write()
+        self.close()
+        return self.path
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file is not None:
+            self.file.close()
 
 
 def wanted_of(url: object, headers: object) -> Wanted:
@@ -222,17 +292,22 @@ def next_place(here: str, location: str) -> str:
     return urlunsplit(there._replace(netloc=there.netloc.rpartition("@")[2], fragment=""))
 
 
-def image_of(url: str, found: Fetched) -> Fetched:
-    """Return an answer that holds an image. Raises FetchError for others."""
-    if found.status != 200:
-        raise failed(url, f"it answers {found.status}")
-    if found.headers.get("content-encoding", "identity") != "identity":
+def check_head(url: str, status: int, headers: Mapping[str, str], most: int) -> None:
+    """Raise FetchError or TooMuchError where no image of up to `most` bytes can follow."""
+    if status != 200:
+        raise failed(url, f"it answers {status}")
+    if headers.get("content-encoding", "identity") != "identity":
         raise failed(url, "it sends an encoded body that nobody asked for")
-    if not found.content:
-        raise failed(url, "it sends nothing")
-    if detect(found.content[:HEAD_BYTES]) is None:
+    told = headers.get("content-length", "")
+    if told.isascii() and told.isdigit() and int(told[:18]) > most:
+        raise too_much(most)
+
+
+def check_image(url: str, head: bytes) -> bool:
+    """Raise FetchError for the first bytes of what is no image."""
+    if detect(head) is None:
         raise failed(url, "it does not send an image")
-    return found
+    return True
 
 
 def reason_of(error: BaseException | None) -> str:

@@ -75,8 +75,8 @@ def of_zeros(length: int) -> Blob:
 class Answer:
     """A whole answer. `document` goes into the body, or in binary mode into two headers.
 
-    `image` is the body of a binary success. `source` is the SHA-1 of the image that a successful
-    processing call brought, else nothing.
+    `image` is the body of a binary success, `source` the SHA-1 of the image that a successful
+    processing call brought, else nothing. `more` are further headers.
     """
 
     status: int
@@ -85,6 +85,7 @@ class Answer:
     image: Blob | None = None
     content_type: str = JSON
     source: str = ""
+    more: tuple[tuple[str, str], ...] = ()
 
     @property
     def body(self) -> Blob:
@@ -95,8 +96,10 @@ class Answer:
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """The headers, without those about the body's length."""
+        if self.status == 304:
+            return [*self.more]
         if not self.is_binary:
-            return [("Content-Type", self.content_type)]
+            return [("Content-Type", self.content_type), *self.more]
         text = as_json(self.document)
         told = [(METADATA, text), (OLD_METADATA, text)]
         return told if self.image is None else [("Content-Type", self.content_type), *told]

@@ -1,4 +1,4 @@
-"""Faults in which the connection ends too early, goes silent, or speaks no HTTP."""
+"""Faults in which the connection ends too early, goes silent or slow, or speaks no HTTP."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 from tests.api.answers import Answer
 from tests.api.calls import Call
 from tests.api.fault import CLOSE, Fault
+from tests.api.wire import CONTINUE, chunk
 
 Framing = Callable[[Answer], tuple[str, str]]
 
@@ -148,3 +149,63 @@ def drip(every: float | None = None) -> Fault:
             await asyncio.sleep(every)
 
     return Fault("drip", play)
+
+
+# Slowness. `tick` is called before each piece: it lets the clock of a test go on, and nobody waits.
+
+Tick = Callable[[], None]
+
+
+async def trickle(call: Call, tick: Tick, piece: bytes, times: int) -> None:
+    for _ in range(times):
+        tick()
+        await call.connection.send(piece)
+
+
+def slow_head(tick: Tick, length: int = 50_000) -> Fault:
+    """Begin a head, and go on with it byte by byte."""
+
+    async def play(call: Call) -> None:
+        await call.connection.send(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+        await trickle(call, tick, b"x", length)
+        await call.connection.send(b"\r\n")
+        await call.give(await call.answer())
+
+    return Fault("slow_head", play)
+
+
+def early_heads(tick: Tick, number: int = 50_000) -> Fault:
+    """Send one head of status 100 after the other, before the answer."""
+
+    async def play(call: Call) -> None:
+        await trickle(call, tick, CONTINUE, number)
+        await call.give(await call.answer())
+
+    return Fault("early_heads", play)
+
+
+def slow_chunk(tick: Tick, length: int = 50_000) -> Fault:
+    """Begin a chunk with its length, and go on in its extension byte by byte."""
+
+    async def play(call: Call) -> None:
+        answer = await call.answer()
+        await call.begin(answer, CHUNKED)
+        body = answer.body.read()
+        await call.connection.send(b"%x;" % len(body))
+        await trickle(call, tick, b"x", length)
+        await call.connection.send(b"\r\n" + body + b"\r\n" + chunk(b""))
+
+    return Fault("slow_chunk", play)
+
+
+def slow_body(tick: Tick, piece: int = 1) -> Fault:
+    """Send the body in pieces of so many bytes."""
+
+    async def play(call: Call) -> None:
+        answer = await call.answer()
+        await call.begin(answer, length()(answer))
+        body = answer.body.read()
+        for start in range(0, len(body), piece):
+            await trickle(call, tick, body[start : start + piece], 1)
+
+    return Fault("slow_body", play)

@@ -77,7 +77,7 @@ class Call:
         """Send an answer as it should be."""
         self.count(answer)
         body = answer.body
-        framing = [("Content-Length", str(body.length))]
+        framing = [("Content-Length", str(body.length))] if answer.status != 304 else []
         if self.is_last:
             framing.append(("Connection", "close"))
         if body.length > BLOCK:

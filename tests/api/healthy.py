@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import formatdate, parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,35 @@ class Request:
         return isinstance(response, dict) and response.get("mode") == "binary"
 
 
+@dataclass(frozen=True)
+class Result:
+    """An image that the API keeps, since `modified` in seconds since 1970.
+
+    `has` are the validators that it is sent with.
+    """
+
+    blob: Blob
+    content_type: str
+    modified: int = 1_700_000_000
+    has: frozenset[str] = frozenset({"ETag", "Last-Modified"})
+
+    @property
+    def validators(self) -> tuple[tuple[str, str], ...]:
+        told = (
+            ("ETag", f'"{self.blob.sha1}"'),
+            ("Last-Modified", formatdate(self.modified, usegmt=True)),
+        )
+        return tuple(pair for pair in told if pair[0] in self.has)
+
+    def is_known(self, headers: Mapping[str, str]) -> bool:
+        """Say whether a client has it already, as RFC 9110 has it (13.2.2)."""
+        told = dict(self.validators)
+        if "if-none-match" in headers:
+            return headers["if-none-match"] == told.get("ETag")
+        since = headers.get("if-modified-since")
+        return bool(since) and self.modified <= parsedate_to_datetime(str(since)).timestamp()
+
+
 Endpoint = Callable[[Request], Awaitable[Answer]]
 
 
@@ -92,7 +122,7 @@ class Api:
         self.given = processor
         self.key: str | None = "test-key"
         self.storage = ""
-        self.results: dict[str, tuple[Blob, str]] = {}
+        self.results: dict[str, Result] = {}
         self.webhooks: list[dict[str, Any]] = []
         self.keys: dict[str, str] = {}
         self.made_folder: Path | None = None
@@ -188,7 +218,7 @@ class Api:
         known = formats.BY_NAME.get(str(output.get("format", "")).lower(), formats.JPEG)
         name = f"{Path(source.name).stem or 'image'}.{known.extension}"
         identity = str(uuid4())
-        self.results[identity] = (made, known.media_type)
+        self.results[identity] = Result(made, known.media_type)
         place = f"temp/{identity}/{quote(name)}"
         url = f"https://bucket.test/{place}" if "store" in document else f"{self.storage}/{place}"
         answer = success(
@@ -234,8 +264,16 @@ class Api:
         identity = urlsplit(request.head.target).path.split("/")[2]
         if identity not in self.results:
             raise RefusedError(404, "There is no such result, or it is gone")
-        blob, content_type = self.results[identity]
-        return Answer(200, {}, image=blob, content_type=content_type)
+        result = self.results[identity]
+        if result.is_known(request.head.headers):
+            return Answer(304, {}, image=of_bytes(b""), more=result.validators)
+        return Answer(
+            200,
+            {},
+            image=result.blob,
+            content_type=result.content_type,
+            more=result.validators,
+        )
 
     async def account(self, request: Request) -> Answer:
         credit = {"total": 20000, "used": self.calls, "remaining": 20000 - self.calls}

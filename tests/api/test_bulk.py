@@ -140,6 +140,17 @@ def test_who_stops_early_does_not_wait_for_those_who_wait(server: ApiServer) -> 
     assert time.monotonic() - began < 10
 
 
+def test_who_stops_early_sends_nothing_more(server: ApiServer) -> None:
+    server.fail(None)
+    server.always = server.always_download = faults.stall_mid_body()
+    with OptidashClient(KEY, server.url, concurrency=1, timeout=0.4) as client:
+        for _ in client.optimize_many([image(0)] * 50, ECHO, concurrency=8, delay=0):
+            break
+        assert client.api.places.free == 1
+    assert len([seen for seen in server.seen if seen.path.startswith("/1.0/")]) <= 2
+    assert server.wait_closed()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

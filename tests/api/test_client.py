@@ -13,10 +13,14 @@ import logging
 import pickle
 import threading
 import time
+import traceback
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from optidash_integrations.client import AsyncOptidashClient, OptidashClient
@@ -28,12 +32,14 @@ from optidash_integrations.errors import (
     ProtocolError,
     RequestRefusedError,
     ServerError,
+    SettingsError,
 )
 from optidash_integrations.external_storage import AwsStore
 from optidash_integrations.operations import Operations
 from optidash_integrations.payload import FileSink
 from tests.api import faults
 from tests.api.conftest import MakeSpeaker
+from tests.api.lies import changed
 from tests.api.server import ApiServer, certificate
 from tests.api.speakers import KEY, Speaker
 from tests.sites.photos import photo
@@ -125,6 +131,16 @@ def test_what_is_no_source_is_refused_in_a_sentence(wrong: Any, speaker: Speaker
 def test_a_file_that_is_not_there_is_the_callers_error(speaker: Speaker, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         speaker.upload(tmp_path / "nothing.jpg")
+
+
+def test_a_source_without_bytes_costs_no_call(
+    speaker: Speaker, server: ApiServer, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.jpg").touch()
+    for empty in (b"", tmp_path / "empty.jpg", io.BytesIO()):
+        with pytest.raises(OptionError, match="no bytes"):
+            speaker.upload(empty, ECHO)
+    assert server.seen == []
 
 
 def test_operations_go_as_they_are_and_unknown_ones_too(
@@ -294,6 +310,49 @@ def test_no_log_and_no_repr_has_a_key(
     said = caplog.text + repr(speaker.client) + repr(speaker.client.config) + str(caught.value)
     for secret in (KEY, made.key, base64.b64encode(f"{KEY}:".encode()).decode()):
         assert secret not in said
+
+
+def signed(document: dict[str, Any]) -> None:
+    document["output"]["url"] += "?X-Amz-Signature=s3cret"
+
+
+def test_no_log_has_the_signature_of_an_address(
+    speaker: Speaker, server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.fail(changed("signed", signed), changed("signed", signed))
+    metadata = speaker.upload_to_bytes(IMAGE, ECHO).metadata
+    assert "s3cret" in metadata.output.url
+    speaker.download(speaker.upload(IMAGE, ECHO), tmp_path / "a.jpg")
+    server.fail_downloads(faults.redirect(metadata.output.url), faults.cut())
+    speaker.download(metadata, tmp_path / "b.jpg")
+    broken = b"HTTP/1.1 307 Moved\r\nLocation https://a.example/?X-Amz-Signature=s3cret\r\n\r\n"
+    server.fail_downloads(faults.garbage(broken))
+    with pytest.raises(ProtocolError, match="illegal header line") as caught:
+        speaker.download(metadata, tmp_path / "c.jpg")
+    assert "s3cret" not in caplog.text + "".join(traceback.format_exception(caught.value))
+    steps = [record.message for record in caplog.records if record.name == "httpcore.http11"]
+    assert "receive_response_headers.complete status=307" in steps
+    assert "receive_response_headers.failed exception=RemoteProtocolError" in steps
+    assert any(record.name == "httpcore.connection" for record in caplog.records)
+
+
+def test_what_others_log_of_their_own_requests_stays_whole(
+    speaker: Speaker, server: ApiServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    speaker.account()
+    server.always = faults.redirect("https://a.example/?X-Amz-Signature=s3cret")
+    with httpx.Client() as other:
+        other.get(server.url)
+    assert "s3cret" in caplog.text
+
+
+@pytest.mark.parametrize("url", ["ftp://cache.example", "redis://cache.example/0?colour=red", "x"])
+def test_a_wrong_shared_url_is_refused_by_its_own_name(url: str, kind: str) -> None:
+    with pytest.raises(SettingsError, match=r"^shared_url ") as caught:
+        Speaker(kind, "https://api.example/1.0", shared_url=url)
+    assert "cache_url" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://api.example/1.0", "ftp://api.example", "api.example/1.0"])
@@ -550,6 +609,7 @@ def test_a_cancelled_call_waits_for_its_threads(server: ApiServer, tmp_path: Pat
         ("api_key", "a b"),
         ("api_key", "a:b"),
         ("api_key", "schlüssel"),
+        ("download_hosts", None),
     ],
 )
 def test_what_can_not_work_is_refused_when_the_client_is_made(
@@ -557,3 +617,55 @@ def test_what_can_not_work_is_refused_when_the_client_is_made(
 ) -> None:
     with pytest.raises(OptionError, match=f"^{name} takes "):
         Speaker(kind, "https://api.example/1.0", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("proxy", 5),
+        ("proxy", "user:hush@proxy.example:3128"),
+        ("proxy", "ftp://user:hush@proxy.example:3128"),
+        ("verify", "/nowhere/authorities.pem"),
+        ("verify", None),
+    ],
+)
+def test_a_way_there_that_can_not_be_is_refused_by_its_name(
+    name: str, value: Any, kind: str
+) -> None:
+    speaker = Speaker(kind, "https://api.example/1.0", **{name: value})
+    with pytest.raises(OptionError, match=f"^{name} takes ") as caught:
+        speaker.account()
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
+    speaker.end()
+
+
+def test_an_image_is_not_asked_for_where_only_its_metadata_are_read(
+    speaker: Speaker, server: ApiServer
+) -> None:
+    binary = {"response": {"mode": "binary"}}
+    for call in (speaker.upload, speaker.fetch):
+        with pytest.raises(OptionError, match="upload_to_bytes"):
+            call("https://example.org/a.jpg", binary)
+    assert server.seen == []
+
+
+def nested(depth: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(depth):
+        found = {"more": found}
+    return found
+
+
+@pytest.mark.parametrize("wrong", [nested(100_000), {"store": AwsStore}], ids=["deep", "class"])
+def test_operations_that_can_not_be_json_are_refused(wrong: Any, speaker: Speaker) -> None:
+    with pytest.raises(OptionError, match="what JSON knows"):
+        speaker.upload(IMAGE, wrong)
+
+
+def test_webhooks_are_asked_for_in_utc_and_by_any_collection_of_states(
+    speaker: Speaker, server: ApiServer
+) -> None:
+    east = timezone(timedelta(hours=2))
+    speaker.webhooks(status={"failed"}, start=datetime(2026, 3, 4, 1, tzinfo=east))
+    query = parse_qs(urlsplit(server.seen[-1].path).query)
+    assert query == {"status": ["failed"], "start": ["2026-03-03T23:00:00+00:00"]}

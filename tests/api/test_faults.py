@@ -31,7 +31,7 @@ from optidash_integrations.errors import (
 from tests.api import faults
 from tests.api.conftest import MakeSpeaker
 from tests.api.faults import Fault
-from tests.api.server import ApiServer
+from tests.api.server import ApiServer, certificate
 from tests.api.speakers import SPEAKERS, Speaker
 
 IMAGE = b"\xff\xd8\xff" + bytes(20_000)
@@ -390,6 +390,30 @@ def test_silence_is_given_up_by_every_call(
         with ThreadPoolExecutor(len(calls)) as pool:
             for ended in [pool.submit(call) for call in calls]:
                 ended.result()
+
+
+@pytest.fixture(scope="module")
+def misnamed() -> Iterator[tuple[ApiServer, Path]]:
+    """Give a server whose certificate has another name, and the authority that signed it."""
+    context, authority = certificate("elsewhere.example")
+    with ApiServer(tls=context) as server:
+        yield server, authority
+
+
+@pytest.mark.parametrize("kind", SPEAKERS)
+@pytest.mark.parametrize("method", [*DOCUMENTS, *ONCE, *IMAGES, *DOWNLOADS])
+def test_tls_with_a_wrong_name_is_refused_by_every_call(
+    method: str, kind: str, misnamed: tuple[ApiServer, Path], tmp_path: Path
+) -> None:
+    server, authority = misnamed
+    speaker = Speaker(kind, server.url, verify=authority)
+    facts = Facts(f"{server.origin}/temp/0/a.jpg", "webhook", "key", tmp_path)
+    with pytest.raises(ConnectionFailedError, match="certificate") as caught:
+        (DOCUMENTS | ONCE | IMAGES | DOWNLOADS)[method](speaker, facts)
+    assert not caught.value.is_retryable
+    assert (speaker.waits, server.seen, list(tmp_path.iterdir())) == ([], [], [])
+    speaker.end()
+    assert server.wait_closed()
 
 
 @pytest.mark.parametrize("speaker_kind", SPEAKERS)

@@ -55,6 +55,39 @@ def test_a_place_whose_holder_died_is_free_when_its_lease_ends(
     assert limits.enter(2, 60) is None
 
 
+def test_a_place_that_is_renewed_is_kept_until_its_holder_dies(
+    open_limits: OpenLimits, clock: Clock
+) -> None:
+    one, two = open_limits(), open_limits()
+    token = one.enter(1, 10)
+    for _ in range(5):
+        clock.seconds += 9
+        one.renew(token, 10)
+        assert two.enter(1, 10) is None
+    clock.seconds += 11
+    assert two.enter(1, 10) is not None
+
+
+def test_who_lost_a_place_and_is_still_there_counts_again(
+    open_limits: OpenLimits, clock: Clock
+) -> None:
+    one, two = open_limits(), open_limits()
+    token = one.enter(2, 10)
+    clock.seconds += 11
+    assert two.enter(2, 60) is not None
+    one.renew(token, 10)
+    assert two.enter(2, 60) is None
+    one.leave(token)
+    assert two.enter(2, 60) is not None
+
+
+def test_a_lease_outlives_the_key_of_shorter_ones(open_limits: OpenLimits) -> None:
+    limits = open_limits(clock=None)
+    token = limits.enter(1, 0.5)
+    limits.renew(token, 60)
+    assert limits.client.pttl(limits.root + "flying") > 50_000
+
+
 def test_threads_at_once_never_take_too_many(open_limits: OpenLimits) -> None:
     several = [open_limits(clock=None) for _ in range(4)]
     with ThreadPoolExecutor(8) as pool:
