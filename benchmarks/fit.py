@@ -29,6 +29,7 @@ WIDTHS = {"photos": (2560, 1280, 600), "graphics": (None, 0.6)}
 SETTINGS = {
     "jpeg": (42, 62, 80, 92),
     "jpeg-patient": (42, 62, 80, 92),
+    "jpeg-full": (45, 60, 75, 85, 92, 97),
     "webp": (50, 72, 86, 96),
     "webp-graphic": (40, 60, 78, 90),
     "avif": (36, 50, 64, 80),
@@ -37,12 +38,15 @@ SETTINGS = {
 RECIPES = {
     "jpeg": Recipe(formats.JPEG, settled=True, progressive=False),
     "jpeg-patient": Recipe(formats.JPEG, settled=True, patient=True),
+    "jpeg-full": Recipe(formats.JPEG, settled=True, graphic=True, patient=True, compression="low"),
     "webp": Recipe(formats.WEBP),
     "webp-graphic": Recipe(formats.WEBP, graphic=True),
     "avif": Recipe(formats.AVIF, graphic=True),
     "avif-pillow": Recipe(formats.AVIF),
 }
-FOR_GRAPHICS = ("jpeg-patient", "webp-graphic", "avif")
+FOR_GRAPHICS = ("jpeg-patient", "jpeg-full", "webp-graphic", "avif")
+ONLY_FOR_GRAPHICS = ("jpeg-full", "webp-graphic")
+FOR_PHOTOS = tuple(name for name in RECIPES if name not in ONLY_FOR_GRAPHICS)
 RIDGE = 1.0
 LOWEST, HIGHEST = 8.0, 98.0
 FAR_BELOW, AIM_AT = 4.0, 0.1
@@ -221,10 +225,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     margins: dict[str, dict[int, int]] = {}
     for title, graphic in (("PHOTOS", False), ("GRAPHICS", True)):
         print(f"{title} = {{")
-        for name in FOR_GRAPHICS if graphic else [n for n in RECIPES if n != "webp-graphic"]:
+        for name in FOR_GRAPHICS if graphic else FOR_PHOTOS:
             having = [each for each in pictures if each.graphic == graphic and each.serves(name)]
             print(f'    "{name}": {{')
-            for target in TARGETS.values():
+            for target in (85,) if name == "jpeg-full" else TARGETS.values():
                 weights, more, told = fitted(having, name, target)
                 if graphic:
                     margins.setdefault(name, {})[target] = more
@@ -245,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     print(f"SLOPES = {slopes}")
     steep: dict[str, dict[int, float]] = {}
-    for name in (name for name in RECIPES if name != "webp-graphic"):
+    for name in FOR_PHOTOS:
         having = [each for each in pictures if not each.graphic and name in each.points]
         steep[name] = {t: round(slope_at(having, name, t), 3) for t in TARGETS.values()}
     print(f"PHOTO_SLOPES = {steep}")

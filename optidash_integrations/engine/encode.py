@@ -75,6 +75,11 @@ class Recipe:
         return options | ({"Q": self.quality} if self.quality else {})
 
     @property
+    def is_full(self) -> bool:
+        """Whether a JPEG keeps the colour's resolution: graphics of the highest quality need it."""
+        return self.graphic and self.compression == "low"
+
+    @property
     def is_for_pillow(self) -> bool:
         """Whether Pillow's encoder is the better one: for photographs, without metadata."""
         keeps = self.keeps_colours or self.metadata != "none"
@@ -120,9 +125,9 @@ def jpeg(image: pyvips.Image, recipe: Recipe) -> bytes:
     The table (number 2 of mozjpeg) costs nothing and saves a twelfth of the bytes at the same
     score. Trellis takes ten times as long and saves some more, of drawings and text a quarter.
     libvips halves the colour's resolution below quality 90 only; at the scores aimed at that
-    saves bytes at every quality. Huffman tables made for the picture are for those of several
-    scans, which need them, and those that nobody waits for: they save a hundredth, and take as
-    long as all the rest.
+    saves bytes at every quality, but a sixth of all graphics can't reach 85 points so. Huffman
+    tables made for the picture are for those of several scans, which need them, and those that
+    nobody waits for: they save a hundredth, and take as long as all the rest.
     """
     thorough = recipe.patient or (recipe.graphic and recipe.settled)
     return image.jpegsave_buffer(
@@ -132,7 +137,7 @@ def jpeg(image: pyvips.Image, recipe: Recipe) -> bytes:
         overshoot_deringing=thorough,
         optimize_scans=thorough and recipe.progressive,
         quant_table=2,
-        subsample_mode="on" if recipe.settled else "auto",
+        subsample_mode=("off" if recipe.is_full else "on") if recipe.settled else "auto",
         **recipe.common,
     )
 

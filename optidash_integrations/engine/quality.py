@@ -2,8 +2,8 @@
 
 `low`, `medium` and `high` aim at 85, 75 and 65 points of SSIMULACRA2. Finding the setting by trial
 takes many encodes; here it is predicted from how well samples of the picture compress as JPEG.
-That suits photographs. Text, charts and drawings behave too differently for that: where a picture
-is large enough to leave the time, the prediction is put right by measuring a sample of it.
+That suits photographs. Text, charts and drawings behave too differently for that: where there is
+the time, the prediction is put right by measuring a sample of the picture, twice.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 from optidash_integrations import formats
 from optidash_integrations.engine import learned, vips
-from optidash_integrations.engine.ssimulacra import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     import pyvips
 
     from optidash_integrations.engine.encode import Recipe
+    from optidash_integrations.engine.ssimulacra import Metric
 
     Write = Callable[[pyvips.Image, Recipe], bytes]
+
+CAN_MEASURE = find_spec("numpy") is not None
+"""Whether samples can be scored; without it all is by prediction, and nothing gets a palette."""
 
 TARGETS = {"low": 85, "medium": 75, "high": 65}
 """Points of SSIMULACRA2 at the size of the result."""
 
 MEASURED_FROM = 500_000
-"""Pixels from which samples of graphics are measured, but for JPEG, whose encoder is too fast."""
+"""Pixels from which samples of graphics are measured; where nobody waits, all of them are."""
 
 LARGE = 2_000_000
 """Pixels from which samples of photographs are measured as well, as predictions of these are the
@@ -41,14 +45,17 @@ least sure; but for a JPEG that somebody waits for.
 # takes of the sizes.
 PROBED, STRIP, HEADER = 65_000, 16, 600
 # Pixels of the samples of graphics: as many for a measure, a share of the picture without one; and
-# the side of their tiles.
-SAMPLED, SHARE, TILE, GRID = 130_000, 6, 64, 16
+# the side of their tiles, of those to be measured and of others.
+SAMPLED, SHARE, GRAPHIC_TILE, TILE, GRID = 130_000, 6, 192, 64, 16
 # The same of photographs, whose encoders make more of what lies around a pixel.
 LARGE_SAMPLED, LARGE_TILE = 4 * 256**2, 256
 
 # A score this near counts as the target; a measure moves a setting by no more than this, and only
 # by a share of it where down, as samples flatter some pictures.
-CLOSE, FARTHEST, DOWNWARD = 1.0, 20, 0.7
+CLOSE, FARTHEST, DOWNWARD = 1.0, 20, 0.8
+
+# How often a graphic is measured, and between which points a setting what is found then counts.
+MEASURES, FLATTEST, STEEPEST = 2, 0.15, 2.0
 LOWEST, HIGHEST = 8, 98
 
 # The settings at which photographs usually reach a target. What was fitted to photographs says
@@ -155,6 +162,8 @@ def on_the_safe_side(recipe: Recipe) -> Recipe:
 def encoder(recipe: Recipe) -> str:
     """Return the name that an encoder has in the tables."""
     if recipe.format is formats.JPEG:
+        if recipe.is_full:
+            return "jpeg-full"
         return "jpeg-patient" if recipe.patient or recipe.graphic else "jpeg"
     if recipe.format is formats.WEBP:
         return "webp-graphic" if recipe.graphic else "webp"
@@ -164,7 +173,7 @@ def encoder(recipe: Recipe) -> str:
 def settled_photo(image: pyvips.Image, recipe: Recipe, kind: Kind, write: Write) -> Recipe:
     is_fast = recipe.format is formats.JPEG and not recipe.patient
     is_animated = image.get_page_height() < image.height
-    if image.width * image.height < LARGE or is_fast or is_animated:
+    if image.width * image.height < LARGE or is_fast or is_animated or not CAN_MEASURE:
         return recipe
     sample = tiles(image, LARGE_SAMPLED, LARGE_TILE)
     target = TARGETS[recipe.compression]
@@ -180,10 +189,9 @@ def slope_of(recipe: Recipe) -> float:
 
 def settled_graphic(image: pyvips.Image, recipe: Recipe, write: Write) -> Recipe:
     pixels = image.width * image.height
-    if pixels >= MEASURED_FROM and recipe.format is not formats.JPEG:
-        sample = tiles(image, SAMPLED)
-        content = write(sample, recipe)
-        settled = corrected(recipe, sample, content)
+    if CAN_MEASURE and (recipe.patient or pixels >= MEASURED_FROM):
+        sample = tiles(image, SAMPLED, GRAPHIC_TILE)
+        settled, content = corrected(recipe, sample, write)
     else:
         settled = on_the_safe_side(recipe)
         sample = tiles(image, pixels // SHARE)
@@ -193,17 +201,27 @@ def settled_graphic(image: pyvips.Image, recipe: Recipe, write: Write) -> Recipe
     return settled
 
 
-def corrected(recipe: Recipe, sample: pyvips.Image, content: bytes) -> Recipe:
-    """Return a recipe with its setting put right by how near `content` comes to the sample.
+def corrected(recipe: Recipe, sample: pyvips.Image, write: Write) -> tuple[Recipe, bytes]:
+    """Return a recipe with its setting put right by how near a sample comes to it, and the sample
+    as it was written last.
 
-    The setting moves by the slope that is usual between settings and scores.
+    The setting moves by the slope that is usual between settings and scores, then by the one found.
     """
-    missing = TARGETS[recipe.compression] - score_of(sample, content)
-    if abs(missing) <= CLOSE:
-        return recipe
-    move = missing / learned.SLOPES[encoder(recipe)]
-    move = max(move * DOWNWARD, -FARTHEST) if move < 0 else min(move, FARTHEST)
-    return replace(recipe, quality=bounded((recipe.quality or 0) + move))
+    target, slope = TARGETS[recipe.compression], learned.SLOPES[encoder(recipe)]
+    before = None
+    for _ in range(MEASURES):
+        setting, content = recipe.quality or 0, write(sample, recipe)
+        score = score_of(sample, content)
+        missing = target - score
+        if abs(missing) <= CLOSE:
+            break
+        if before is not None and before[0] != setting:
+            slope = min(max((score - before[1]) / (setting - before[0]), FLATTEST), STEEPEST)
+        before = setting, score
+        move = missing / slope
+        move = max(move * DOWNWARD, -FARTHEST) if move < 0 else min(move, FARTHEST)
+        recipe = replace(recipe, quality=bounded(setting + move))
+    return recipe, content
 
 
 def score_of(sample: pyvips.Image, content: bytes) -> float:
@@ -223,6 +241,8 @@ def bounded(setting: float) -> int:
 
 @cache
 def metric() -> Metric:
+    from optidash_integrations.engine.ssimulacra import Metric  # numpy takes a tenth of a second
+
     return Metric()
 
 
@@ -255,6 +275,8 @@ def colours_of(image: pyvips.Image) -> int:
 
 def is_good_enough(image: pyvips.Image, content: bytes, compression: str) -> bool:
     """Say whether what was written reaches a target, as far as samples tell."""
+    if not CAN_MEASURE:
+        return False
     original = metric().scales(opaque(tiles(image, SAMPLED)))
     score = metric().score(original, opaque(tiles(opened(content), SAMPLED)))
     return score >= TARGETS[compression] - CLOSE
@@ -307,9 +329,10 @@ def dot(weights: Sequence[float], values: Sequence[float]) -> float:
 def tiles(image: pyvips.Image, pixels: int, side: int = TILE) -> pyvips.Image:
     """Return squares from all over a picture, about so many pixels of it."""
     width, height = image.width, image.height
-    count = max(1, pixels // side**2)
-    if width * height <= pixels * 1.3 or min(width, height) < side:
+    if width * height <= pixels * 1.3 or min(width, height) < GRID:
         return image
+    side = min(side, min(width, height) // GRID * GRID)
+    count = max(1, pixels // side**2)
     across = min(max(1, round(math.sqrt(count * width / height))), width // side)
     down = min(max(1, count // across), height // side)
     lefts = [position(width, number, across, side) for number in range(across)]

@@ -1,26 +1,29 @@
-"""How much of a picture an encoder has changed: SSIMULACRA2, on libvips, for small samples.
+"""How much of a picture an encoder has changed: SSIMULACRA2, for small samples.
 
 The metric is Jon Sneyers' (Cloudinary); its constants are what defines it. Against the reference
-it is simplified where samples allow it: a shorter blur, cube roots from a table, and scales that
-end with a picture of less than 8 pixels. On photographs it comes within a point of it.
+it is simplified where samples allow it: a shorter blur, one scale less, and scales that end with a
+picture of less than 8 pixels. On photographs it comes within a point of it. By numpy it takes a
+fifth of the time of the three hundred operations of libvips that it would be.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from optidash_integrations.engine import vips
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pyvips
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float32]
 
 SCALES, SMALLEST = 5, 8
-STEPS = 65_535
 BIAS = 0.0037930732552754493
-ROOM = 1.01  # of light above white, for the sum of mixed light and bias
 VARIANCE = 0.0009
 ABSORBED = [
     [0.30, 0.622, 0.078],
@@ -60,6 +63,11 @@ WEIGHTS = {
     (2, 4, 1, 2): 0.9807858872435379,
 }
 
+# A Gaussian of 1.5 pixels, from its middle to where it falls below a tenth.
+REACH = 3
+SHAPE = [math.exp(-(step**2) / (2 * 1.5**2)) for step in range(REACH + 1)]
+KERNEL = [np.float32(each / (2 * sum(SHAPE) - SHAPE[0])) for each in SHAPE]
+
 KINDS = 3
 CHANNELS = [sorted({one for one, at, _, _ in WEIGHTS if at == level}) for level in range(SCALES)]
 """The channels that count at a scale."""
@@ -68,90 +76,102 @@ CHANNELS = [sorted({one for one, at, _, _ in WEIGHTS if at == level}) for level 
 class Scale(NamedTuple):
     """A picture at one scale: colours that count there, their local mean and local variance."""
 
-    colours: pyvips.Image
-    mean: pyvips.Image
-    variance: pyvips.Image
+    colours: Values
+    mean: Values
+    variance: Values
 
 
 class Metric:
-    """The metric, with its tables made by libvips: nothing of it may be there before a fork."""
+    """The metric, with its tables."""
 
     def __init__(self) -> None:
-        image = vips.pyvips.Image
         lights = [linear(value / 255) for value in range(256)]
-        roots = [(value / STEPS * ROOM) ** (1 / 3) - BIAS ** (1 / 3) for value in range(STEPS + 1)]
-        self.linear = image.new_from_array([lights]).cast("float")
-        self.roots = image.new_from_array([roots]).cast("float")
-        self.absorbed = image.new_from_array(ABSORBED)
-        self.opponents = [
-            image.new_from_array([OPPONENT[channel] for channel in channels])
-            for channels in CHANNELS
-        ]
-        self.blur = image.gaussmat(1.5, 0.1, separable=True, precision="float")
+        self.linear = np.array(lights, dtype=np.float32)
+        self.absorbed = np.array(ABSORBED, dtype=np.float32)
+        self.opponent = np.array(OPPONENT, dtype=np.float32)
+        self.offsets = np.array(OFFSETS, dtype=np.float32)[:, None, None]
 
     def scales(self, picture: pyvips.Image) -> list[Scale]:
         """Take an opaque sRGB picture of 8 bits apart."""
-        light = picture.maplut(self.linear).copy_memory()
+        light = self.linear[samples(picture)]
         found: list[Scale] = []
-        while len(found) < SCALES and min(light.width, light.height) >= SMALLEST:
-            level = len(found)
-            colours = self.colours(light, level).copy_memory()
-            mean = self.blurred(colours).copy_memory()
-            variance = (self.blurred(colours * colours) - mean * mean).copy_memory()
-            found.append(Scale(colours, mean, variance))
+        while len(found) < SCALES and min(light.shape[1:]) >= SMALLEST:
+            colours = self.colours(light)[CHANNELS[len(found)]]
+            mean = blurred(colours)
+            found.append(Scale(colours, mean, blurred(colours * colours) - mean * mean))
             light = halved(light)
         return found
 
-    def colours(self, light: pyvips.Image, level: int) -> pyvips.Image:
-        """Return light as the eye takes it: of X, Y and B, all positive, what counts at a scale."""
-        mixed = (light.recomb(self.absorbed) + BIAS) * (STEPS / ROOM) + 0.5
-        seen = mixed.cast("ushort").maplut(self.roots)
-        return seen.recomb(self.opponents[level]) + [OFFSETS[one] for one in CHANNELS[level]]
-
-    def blurred(self, image: pyvips.Image) -> pyvips.Image:
-        return image.convsep(self.blur, precision="float")
+    def colours(self, light: Values) -> Values:
+        """Return light as the eye takes it: X, Y and B, all positive."""
+        mixed = np.maximum(np.tensordot(self.absorbed, light, 1) + BIAS, 0)
+        seen = np.cbrt(mixed) - np.float32(BIAS ** (1 / 3))
+        found: Values = np.tensordot(self.opponent, seen, 1) + self.offsets
+        return found
 
     def score(self, original: Sequence[Scale], picture: pyvips.Image) -> float:
         """Return 100 for the same picture, about 90 where nobody sees a difference, less else."""
         total = 0.0
         for level, (ours, theirs) in enumerate(zip(original, self.scales(picture), strict=True)):
-            channels = CHANNELS[level]
-            found = self.differences(ours, theirs).stats().crop(4, 1, 1, 2 * KINDS * len(channels))
-            means: list[float] = [row[0] for row in found.tolist()]
-            for norm, kind, (at, channel) in product(range(2), range(KINDS), enumerate(channels)):
-                mean = max(means[(norm * KINDS + kind) * len(channels) + at], 0)
+            found = differences(ours, theirs)
+            fourth = np.maximum(np.square(np.square(found)).mean((2, 3)), 0) ** 0.25
+            means = found.mean((2, 3)), fourth
+            for norm, kind, (at, channel) in product(
+                range(2), range(KINDS), enumerate(CHANNELS[level])
+            ):
                 weight = WEIGHTS.get((channel, level, norm, kind), 0)
-                total += weight * (mean**0.25 if norm else mean)
+                total += weight * max(float(means[norm][kind][at]), 0.0)
         return points(total)
 
-    def differences(self, ours: Scale, theirs: Scale) -> pyvips.Image:
-        """Return structure, new and gone edges of each channel, and the fourth powers of them."""
-        before = (ours.colours - ours.mean).abs() + 1
-        edges = ((theirs.colours - theirs.mean).abs() + 1) / before - 1
-        size = edges.abs()
-        structure = self.structure(ours, theirs)
-        kinds = (
-            structure.bandjoin((size + edges) * 0.5).bandjoin((size - edges) * 0.5).copy_memory()
-        )
-        squares = kinds * kinds
-        return kinds.bandjoin(squares * squares)
 
-    def structure(self, ours: Scale, theirs: Scale) -> pyvips.Image:
-        apart = ours.mean - theirs.mean
-        shared = self.blurred(ours.colours * theirs.colours) - ours.mean * theirs.mean
-        likeness = (shared * 2 + VARIANCE) / (ours.variance + theirs.variance + VARIANCE)
-        return 1 - (1 - apart * apart) * likeness
+def samples(picture: pyvips.Image) -> NDArray[np.uint8]:
+    """Return the bytes of a picture in three colours, each colour a plane."""
+    found = np.frombuffer(picture.write_to_memory(), dtype=np.uint8)
+    shape = picture.height, picture.width, 3
+    return np.ascontiguousarray(found.reshape(shape).transpose(2, 0, 1))
+
+
+def blurred(planes: Values) -> Values:
+    """Return planes blurred by `KERNEL` along both axes; edges go on as they are."""
+    for axis in (1, 2):
+        room = [(0, 0)] * 3
+        room[axis] = (REACH, REACH)
+        wide, length = np.pad(planes, room, mode="edge"), planes.shape[axis]
+        middle = (slice(None),) * axis
+        planes = KERNEL[0] * wide[(*middle, slice(REACH, REACH + length))]
+        for step, weight in enumerate(KERNEL[1:], 1):
+            before = wide[(*middle, slice(REACH - step, REACH - step + length))]
+            after = wide[(*middle, slice(REACH + step, REACH + step + length))]
+            planes += weight * (before + after)
+    return planes
+
+
+def differences(ours: Scale, theirs: Scale) -> Values:
+    """Return what differs in structure, and the new and the gone edges, of each channel."""
+    before = np.abs(ours.colours - ours.mean) + 1
+    edges = (np.abs(theirs.colours - theirs.mean) + 1) / before - 1
+    return np.stack([structure(ours, theirs), np.maximum(edges, 0), np.maximum(-edges, 0)])
+
+
+def structure(ours: Scale, theirs: Scale) -> Values:
+    apart = ours.mean - theirs.mean
+    shared = blurred(ours.colours * theirs.colours) - ours.mean * theirs.mean
+    likeness = (shared * 2 + VARIANCE) / (ours.variance + theirs.variance + VARIANCE)
+    found: Values = 1 - (1 - apart * apart) * likeness
+    return found
 
 
 def linear(value: float) -> float:
     return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
 
 
-def halved(light: pyvips.Image) -> pyvips.Image:
-    width, height = light.width + light.width % 2, light.height + light.height % 2
-    if (width, height) != (light.width, light.height):
-        light = light.embed(0, 0, width, height, extend="copy")
-    return light.shrink(2, 2).copy_memory()
+def halved(light: Values) -> Values:
+    rest = [(0, 0), (0, light.shape[1] % 2), (0, light.shape[2] % 2)]
+    even = np.pad(light, rest, mode="edge")
+    found: Values = (
+        even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]
+    ) * np.float32(0.25)
+    return found
 
 
 def points(total: float) -> float:
