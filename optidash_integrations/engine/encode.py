@@ -179,15 +179,11 @@ def png(image: pyvips.Image, recipe: Recipe) -> bytes:
     if is_for_palette(image, recipe):
         content = image.pngsave_buffer(palette=True, effort=5, **recipe.common)
         if recipe.compression not in TARGETS or is_good_enough(image, content, recipe.compression):
-            return lossless.packed(content, level_of(recipe))
+            return lossless.packed(content, lossless.THOROUGH_LEVEL)
     if not (recipe.patient or recipe.graphic or is_graphic(image)):
         return image.pngsave_buffer(filter=ALL_FILTERS, compression=6, **recipe.common)
     plain = image.pngsave_buffer(filter=NO_FILTER, compression=1, **recipe.common)
-    return lossless.packed(plain, level_of(recipe))
-
-
-def level_of(recipe: Recipe) -> int:
-    return lossless.PATIENT_LEVEL if recipe.patient else lossless.REQUEST_LEVEL
+    return lossless.packed(plain, lossless.THOROUGH_LEVEL)
 
 
 def is_for_palette(image: pyvips.Image, recipe: Recipe) -> bool:

@@ -23,8 +23,10 @@ def optional(name: str) -> Any:
 mozjpeg = optional("mozjpeg_lossless_optimization")
 oxipng = optional("oxipng")
 
-REQUEST_LEVEL, PATIENT_LEVEL = 1, 2
-"""Effort of oxipng while somebody waits, and while nobody does; more gains next to nothing."""
+QUICK_LEVEL, THOROUGH_LEVEL = 1, 2
+"""Effort of oxipng for pictures of any kind, and where it gains most: for graphics, and where
+nobody waits. More gains next to nothing.
+"""
 
 # Chunks of metadata that stay, if they are there. What describes a palette entry by entry goes, as
 # oxipng may put it into another order; the transparency of its entries is oxipng's own work.
@@ -50,7 +52,7 @@ def jpeg(data: bytes) -> bytes:
     return made if len(made) < len(stripped) else stripped
 
 
-def png(data: bytes, level: int = REQUEST_LEVEL) -> bytes:
+def png(data: bytes, level: int = QUICK_LEVEL) -> bytes:
     """Return a PNG of the same pixels in fewer bytes, without its private metadata.
 
     `level` is 0 to 6. Profile and orientation stay, 16 bits stay 16, and an animation is not coded
@@ -59,7 +61,7 @@ def png(data: bytes, level: int = REQUEST_LEVEL) -> bytes:
     return packed(without_position(data, formats.PNG), level)
 
 
-def packed(data: bytes, level: int = REQUEST_LEVEL) -> bytes:
+def packed(data: bytes, level: int = QUICK_LEVEL) -> bytes:
     """Return a PNG of the same pixels in fewer bytes, its metadata kept but for what is of use
     to nobody; the very same bytes where nothing can be gained.
     """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from optidash_integrations import formats
-from optidash_integrations.engine import quality, vips
+from optidash_integrations.engine import lossless, quality, vips
 from optidash_integrations.engine.encode import Recipe, encode, writable
 from optidash_integrations.errors import ProcessorError
 from tests.engine.test_quality import page, photo
@@ -85,3 +86,22 @@ def test_a_png_gets_no_palette_where_colours_would_be_missed() -> None:
 def test_a_side_that_the_format_has_not_is_an_error_of_ours() -> None:
     with pytest.raises(ProcessorError, match="WEBP"):
         encode(vips.pyvips.Image.black(17_000, 1), Recipe(formats.WEBP, 75))
+
+
+def test_a_png_of_a_photograph_that_somebody_waits_for_is_not_packed() -> None:
+    image = photo(400, 300)
+    quick, slow = (encode(image, Recipe(formats.PNG, patient=it)) for it in (False, True))
+    assert len(slow) < len(quick)
+    assert lossless.packed(quick, lossless.THOROUGH_LEVEL) != quick
+    drawn = page(400, 300)
+    written = encode(drawn, Recipe(formats.PNG, lossless=True))
+    assert lossless.packed(written, lossless.THOROUGH_LEVEL) == written
+
+
+def test_huffman_tables_of_its_own_cost_a_baseline_jpeg_too_much_time() -> None:
+    image = photo(400, 300)
+    quick = Recipe(formats.JPEG, quality=80, progressive=False)
+    slow = replace(quick, patient=True)
+    assert len(encode(image, slow)) < len(encode(image, quick))
+    usual = image.jpegsave_buffer(Q=80, quant_table=2, keep="none")
+    assert encode(image, quick) == usual

@@ -175,3 +175,14 @@ def test_a_shrunk_jpeg_lies_where_the_whole_one_does(
     assert np.abs(small - whole).mean() < 1.2
     for edge in (np.s_[:, -8:], np.s_[-8:, :], np.s_[:8], np.s_[:, :8]):
         assert np.abs(small[edge] - whole[edge]).mean() < 2
+
+
+def test_a_smooth_picture_gets_the_slower_search() -> None:
+    smooth = soft(400, 300)
+    noise = vips.pyvips.Image.gaussnoise(400, 300, mean=0, sigma=25, seed=5)
+    grainy = (smooth + noise).cast("uchar").copy(interpretation="srgb").copy_memory()
+    for image, speed in ((smooth, 6), (grainy, 7)):
+        assert write(image, Recipe(formats.AVIF, quality=50)) == pillow.avif(image, 50, speed)
+    assert write(grainy, Recipe(formats.AVIF, quality=50, patient=True)) == pillow.avif(
+        grainy, 50, 6
+    )
