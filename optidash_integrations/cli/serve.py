@@ -38,8 +38,6 @@ PLAIN = (
     "with the address of a proxy that speaks TLS."
 )
 
-APART = "Each worker counts requests for itself; with --redis-url they count together."
-
 a_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 a_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -86,7 +84,7 @@ OPTIONS: tuple[Decorator, ...] = (
     click.option(
         "--rate-limit", default="100000/15 minutes", show_default=True, help="Of keys without one."
     ),
-    click.option("--redis-url", metavar="URL", help="Count requests of all processes there."),
+    click.option("--redis-url", metavar="URL", help="Count requests of several hosts there."),
     click.option("--watermarks", type=a_folder, help="Folder of watermarks."),
     click.option("--fonts", type=a_folder, help="Folder of fonts."),
     click.option("--face-model", type=a_file, help="ONNX file that finds faces."),
@@ -145,8 +143,6 @@ def serve(
     is_local = configuration.insecure or configuration.host in ("127.0.0.1", "::1", "localhost")
     if configuration.insecure:
         click.echo(OPEN, err=True)
-    if configuration.workers > 1 and configuration.redis_url is None:
-        click.echo(APART, err=True)
     if not (is_local or tls_cert or trusted_proxies):
         click.echo(PLAIN, err=True)
     options: dict[str, Any] = {"proxy_headers": bool(trusted_proxies)}

@@ -40,7 +40,6 @@ from optidash_integrations.server.reception import (
     Upload,
     check_length,
     read_all,
-    received,
 )
 from optidash_integrations.server.refusals import InvalidError, MissingError
 from optidash_integrations.server.routing import (
@@ -83,7 +82,8 @@ class Server:
         self.database = database or Database(configuration.database)
         self.keys = Keys(self.database, clock=clock)
         self.spending = Spending(Usage(self.database, clock=clock))
-        self.limits = KeyLimits(configuration.rate_limit, configuration.redis_url, clock=clock)
+        rate, redis_url = configuration.rate_limit, configuration.redis_url
+        self.limits = KeyLimits(rate, redis_url, shared=configuration.rates, clock=clock)
         self.authentication = Authentication(self.keys, insecure=configuration.insecure)
         self.metrics = Metrics()
         self.temporary = Temporary(
@@ -158,7 +158,7 @@ class Server:
         kind = request.headers.get("content-type", "")
         async with self.studio.room() as room:
             pace = Pace(self.configuration.body_seconds)
-            upload = await received(request.stream(), kind, room.place(), limit, pace, room.memory)
+            upload = await room.received(request.stream(), kind, limit, pace)
             return await self.worked(
                 request, room, asking.operations_document(upload.document), upload
             )

@@ -18,8 +18,11 @@ VARIABLE = "_OPTIDASH_SERVER"
 """Where a worker process finds its configuration."""
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Where prometheus-client looks for a folder that processes count in; it reads it when imported."""
+"""Where prometheus-client looks for a folder that processes count in; it reads it when imported.
+The processes of a server have one of their own, for as long as it runs.
+"""
 
+RATES = "rates"
 GIB = 1024 * MIB
 DAY = 86_400.0
 LONGEST_SIDE = 16_383
@@ -39,7 +42,7 @@ class Configuration:
     of one host. `public_url` is where clients reach the server (None: as they say themselves in
     `Host`). `engines` is the number of engine processes of each worker process (0: the host's
     cores, shared among workers), `queue` how many requests wait for them at the most. `rate_limit`
-    holds for keys that have none of their own, counted in `redis_url`, else by each process.
+    holds for keys that have none of their own, counted in `redis_url`, else by all workers as one.
     Results live for `temp_seconds`, or until those that are newer fill `temp_bytes`.
     `allowed_hosts` may be fetched from although they are not on the public internet. A fetch takes
     at most `fetch_seconds`, a body `body_seconds` beside its length. Sizes are in bytes and pixels.
@@ -105,6 +108,12 @@ class Configuration:
     def engine_count(self) -> int:
         """How many engine processes each worker process has."""
         return self.engines or max(1, cores() // self.workers)
+
+    @property
+    def rates(self) -> Path | None:
+        """The file in which several worker processes count requests; None for a single one."""
+        folder = os.environ.get(METRICS_VARIABLE)
+        return Path(folder) / RATES if folder and self.workers > 1 else None
 
     def to_json(self) -> str:
         """Return it as text, for another process."""

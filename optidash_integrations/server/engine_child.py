@@ -1,7 +1,8 @@
 """The process that the engine works in: `python -m optidash_integrations.server.engine_child`.
 
 It reads jobs from a socket, one a line of JSON, and answers each with a line. Images go in through
-shared memory or as files, and out as files. When the server ends, however it ends, so does this.
+shared memory or as files, and out as files, small ones through that memory as well. When the server
+ends, however it ends, so does this.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import json
 import logging
 import mmap
 import os
-import queue
+import select
 import signal
 import socket
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,13 +26,15 @@ from optidash_integrations.errors import OptidashError, ProcessorError
 from optidash_integrations.limits import Limits
 from optidash_integrations.operations import Operations
 from optidash_integrations.processors import EngineProcessor
-from optidash_integrations.variants import Metadata
+from optidash_integrations.server.temporary import moved, result_name
+from optidash_integrations.variants import ImageInfo, Metadata
 
 logger = logging.getLogger(__name__)
 
 MARK_SECONDS = 10.0
 """A picture that operations name has to come in this time: the engine waits for it."""
 
+FIELDS = tuple(field.name for field in fields(ImageInfo))
 TOOL_PATHS = ("watermarks", "fonts", "face_model", "super_resolution_model")
 
 
@@ -43,19 +46,20 @@ def main() -> None:
     setup: dict[str, Any] = json.loads(sys.argv[3])
     connection = socket.socket(fileno=int(sys.argv[1]))
     work = Work(setup, shared_memory(int(sys.argv[2])))
-    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    with connection, connection.makefile("r") as lines, connection.makefile("w") as answers:
-        threading.Thread(target=listen, args=(lines, jobs), daemon=True).start()
+    with connection, connection.makefile("rb") as lines, connection.makefile("w") as answers:
+        threading.Thread(target=watch, args=(connection.fileno(),), daemon=True).start()
         tell(answers, work.facts())
-        while True:
-            tell(answers, work.answer(jobs.get()))
+        with suppress(OSError, ValueError):
+            for line in lines:
+                tell(answers, work.answer(json.loads(line)))
+    os._exit(0)
 
 
-def listen(lines: IO[str], jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
-    """Pass jobs on; the server's end ends this process, whatever it is doing."""
-    with suppress(OSError, ValueError):
-        for line in lines:
-            jobs.put(json.loads(line))
+def watch(connection: int) -> None:
+    """Wait for the server's end, which ends this process, whatever it is doing."""
+    watched = select.poll()
+    watched.register(connection, 0)  # that nobody is there any more is told in any case
+    watched.poll()
     os._exit(0)
 
 
@@ -76,7 +80,7 @@ def give_way() -> None:
 def shared_memory(number: int) -> mmap.mmap:
     """Return the memory that the server shares, by the number of its file."""
     try:
-        return mmap.mmap(number, os.fstat(number).st_size, prot=mmap.PROT_READ)
+        return mmap.mmap(number, os.fstat(number).st_size)
     finally:
         os.close(number)
 
@@ -111,8 +115,19 @@ class Work:
     def done(self, job: dict[str, Any]) -> dict[str, Any]:
         operations = Operations.from_dict(job["operations"], limits=self.limits)
         variant = self.processor.process(self.source(job), operations, None, self.limits)
-        Path(job["result"]).write_bytes(variant.content)
-        return {"type": variant.content_type, **told(variant.metadata)}
+        result, content = Path(job["result"]), variant.content
+        result.write_bytes(content)
+        found = {"type": variant.content_type, **told(variant.metadata)}
+        wanted = job.get("wanted", 0)
+        if wanted and len(content) > min(wanted, len(self.shared)):
+            return found
+        if wanted:
+            self.shared[: len(content)] = content
+            found["length"] = len(content)
+        if "home" in job:
+            found["name"] = result_name(job["name"], variant.content_type)
+            moved(result, Path(job["home"]), found["name"])
+        return found
 
     def source(self, job: dict[str, Any]) -> bytes:
         if "length" in job:
@@ -122,8 +137,8 @@ class Work:
 
 def told(metadata: Metadata) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "input": asdict(metadata.input),
-        "output": asdict(metadata.output),
+        "input": {name: getattr(metadata.input, name) for name in FIELDS},
+        "output": {name: getattr(metadata.output, name) for name in FIELDS},
     }
     for name in ("faces", "palette"):
         value = getattr(metadata, name)

@@ -196,7 +196,7 @@ class Engines:
         try:
             found: Mapping[str, Any] = await asyncio.shield(task)
         except asyncio.CancelledError:
-            self.spawn(self.abandon(child, task))
+            self.spawn(self.abandon(child, task, job))
             raise
         if "error" in found:
             raise EngineError(found["error"])
@@ -288,8 +288,8 @@ class Engines:
         if not self.closing:
             self.add()
 
-    async def abandon(self, child: Child, task: asyncio.Task[Any]) -> None:
-        """Give work that nobody waits for a moment to end, then end its process."""
+    async def abandon(self, child: Child, task: asyncio.Task[Any], job: Job) -> None:
+        """Give work of `job` that nobody waits for a moment to end, then end its process."""
         _, pending = await asyncio.wait([task], timeout=ABANDONED_SECONDS)
         if pending:
             child.is_abandoned = True
@@ -297,6 +297,7 @@ class Engines:
             await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # which is nobody's
+        await in_thread(job.drop)
 
     async def close(self) -> None:
         """End all processes; who still waits gets OverloadedError."""

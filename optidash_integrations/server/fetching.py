@@ -122,7 +122,7 @@ class Fetching:
         try:
             with closing(Vessel(None, self.max_bytes, self.max_bytes)) as vessel:
                 self.follow(wanted_of(url, None), vessel)
-                return b"".join(vessel.blocks)
+                return bytes(vessel.gathered)
         except OptidashError as error:
             raise OptionError(
                 "watermark.url", "a picture that can be fetched", Said("this")
@@ -172,8 +172,7 @@ class Vessel:
         self.path = path
         self.memory = memory
         self.most = most
-        self.blocks: list[bytes] = []
-        self.gathered = 0
+        self.gathered = bytearray()
         self.size = 0
         self.file: BinaryIO | None = None
 
@@ -181,36 +180,31 @@ class Vessel:
         """Take a body. Raises TooMuchError, and FetchError for what is no image."""
         is_image = False
         for chunk in chunks:
-            self.blocks.append(chunk)
-            self.gathered += len(chunk)
+            self.gathered += chunk
             self.size += len(chunk)
             if self.size > self.most:
                 raise too_much(self.most)
             if not is_image and self.size >= HEAD_BYTES:
-                is_image = check_image(url, self.head)
-            if is_image and self.gathered > (self.memory if self.file is None else BLOCK):
+                is_image = check_image(url, self.gathered)
+            if is_image and len(self.gathered) > (self.memory if self.file is None else BLOCK):
                 self.write()
         if not self.size:
             raise failed(url, "it sends nothing")
         if not is_image:
-            check_image(url, self.head)
-
-    @property
-    def head(self) -> bytes:
-        return b"".join(self.blocks)[:HEAD_BYTES]
+            check_image(url, self.gathered)
 
     def write(self) -> None:
         """Write what has been gathered."""
         assert self.path is not None, "memory takes all"
-        blocks, self.blocks, self.gathered = self.blocks, [], 0
         if self.file is None:
             self.file = self.path.open("xb")
-        self.file.writelines(blocks)
+        self.file.write(self.gathered)
+        self.gathered.clear()
 
     def content(self) -> Path | bytes:
         """Return what came, or the file that holds it."""
         if self.file is None or self.path is None:
-            return b"".join(self.blocks)
+            return bytes(self.gathered)
         self.write()
         self.close()
         return self.path
@@ -303,9 +297,9 @@ def check_head(url: str, status: int, headers: Mapping[str, str], most: int) -> 
         raise too_much(most)
 
 
-def check_image(url: str, head: bytes) -> bool:
-    """Raise FetchError for the first bytes of what is no image."""
-    if detect(head) is None:
+def check_image(url: str, content: bytearray) -> bool:
+    """Raise FetchError for what does not begin as an image does."""
+    if detect(bytes(content[:HEAD_BYTES])) is None:
         raise failed(url, "it does not send an image")
     return True
 

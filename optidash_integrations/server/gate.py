@@ -132,25 +132,29 @@ class Gate:
 
     async def admit(self, scope: Scope, exchange: Exchange, headers: Headers) -> None:
         """Let a request in. Raises RefusedError where it has no key, or comes too often."""
-        if self.is_known(headers):
-            self.admitted(exchange, scope["scheme"], headers)
+        known = self.known(headers)
+        if known is not None:
+            self.admitted(exchange, scope["scheme"], headers, known)
         else:
             await asyncio.to_thread(self.admitted, exchange, scope["scheme"], headers)
 
-    def is_known(self, headers: Headers) -> bool:
-        """Say whether a request is let in from memory, which needs no thread."""
+    def known(self, headers: Headers) -> Key | None:
+        """Return the key of a request that is let in from memory, which needs no thread."""
+        if self.limits.is_shared:
+            return None
         try:
-            known = self.authentication.known(headers.get("authorization"))
+            return self.authentication.known(headers.get("authorization"))
         except OptidashError:
-            return False
-        return known is not None and not self.limits.is_shared
+            return None
 
-    def admitted(self, exchange: Exchange, scheme: str, headers: Headers) -> None:
+    def admitted(
+        self, exchange: Exchange, scheme: str, headers: Headers, known: Key | None = None
+    ) -> None:
         try:
             check_transport(scheme, exchange.client)
             if self.authentication.insecure:
                 check_local(exchange.client, headers.get("host", ""))
-            exchange.key = self.authentication.key(headers.get("authorization"))
+            exchange.key = known or self.authentication.key(headers.get("authorization"))
         except OptidashError:
             exchange.tally = self.limits.hit_stranger(exchange.client)
             if exchange.tally.is_over:

@@ -1,24 +1,31 @@
 """How often a key may call: a number of requests in a period, over all methods and addresses.
 
-The counting is that of the image endpoint's `rate_limit`: in memory each process counts for itself,
-in Redis all count together.
+The counting is that of the image endpoint's `rate_limit`. In Redis all processes count together,
+without it those of one server, in a file that they share; one that is alone counts in memory.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from limits.strategies import FixedWindowRateLimiter
 
 from optidash_integrations.errors import shown
 from optidash_integrations.ratelimit import RateLimit, Tally
 from optidash_integrations.server.refusals import InvalidError, RefusedError
+from optidash_integrations.server.shared_counts import SharedCounts
 
 if TYPE_CHECKING:
     from optidash_integrations.server.keys import Key
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_RATE = "100000/15 minutes"
 RATE = re.compile(r"([1-9]\d{0,8})\s*/\s*(?:([1-9]\d{0,3})\s*)?(second|minute|hour|day)s?")
@@ -56,7 +63,8 @@ class KeyLimits:
     """Counts the requests of each key, in fixed windows.
 
     `default` is the rate of keys that have none of their own, `storage_url` a Redis address, None
-    for memory. `clock` gives seconds since 1970. Raises InvalidError for a wrong rate.
+    for `shared`, a file in which the processes of a host count together (also while Redis can't be
+    asked), or for memory. `clock` gives seconds since 1970. Raises InvalidError for a wrong rate.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class KeyLimits:
         default: str = DEFAULT_RATE,
         storage_url: str | None = None,
         *,
+        shared: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.default = checked_rate(default)
@@ -71,6 +80,7 @@ class KeyLimits:
         self.clock = clock
         self.lock = threading.Lock()
         self.counters: dict[str, RateLimit] = {}
+        self.counts = counts_in(shared, clock)
 
     @property
     def is_shared(self) -> bool:
@@ -90,14 +100,31 @@ class KeyLimits:
         return self.counter(self.default).hit(address)
 
     def close(self) -> None:
-        """End the connections to Redis, and forget what memory holds."""
+        """End the connections to Redis, let go of the file, and forget what memory holds."""
         with self.lock:
             counters, self.counters = self.counters, {}
+            counts, self.counts = self.counts, None
+        if counts is not None:
+            counts.close()
         for counter in counters.values():
             counter.close()
 
     def counter(self, rate: str) -> RateLimit:
         with self.lock:
             if rate not in self.counters:
-                self.counters[rate] = RateLimit(rate, self.storage_url, clock=self.clock)
+                counter = RateLimit(rate, self.storage_url, clock=self.clock)
+                if self.counts is not None:
+                    counter.own = FixedWindowRateLimiter(self.counts)
+                self.counters[rate] = counter
             return self.counters[rate]
+
+
+def counts_in(path: Path | None, clock: Callable[[], float]) -> SharedCounts | None:
+    """Return what counts in a file; None where there is none, or it can't be had."""
+    if path is None:
+        return None
+    try:
+        return SharedCounts(path, clock)
+    except OSError as error:
+        logger.error("each process counts requests for itself: %s", error)
+        return None

@@ -48,6 +48,17 @@ if TYPE_CHECKING or importlib.util.find_spec("httptools") is not None:
             self.stop_timer()
             super().on_headers_complete()
 
+        def on_body(self, body: bytes) -> None:
+            """Take some of a body. It is handed on as it came where nothing else waits: uvicorn
+            would copy it twice.
+            """
+            cycle: Any = self.cycle
+            if not cycle.body:
+                cycle.body, body = body, b""
+            elif isinstance(cycle.body, bytes):
+                cycle.body = bytearray(cycle.body)
+            super().on_body(body)
+
         def on_message_complete(self) -> None:
             """End a request; another may come."""
             super().on_message_complete()

@@ -33,6 +33,9 @@ BLOCK = 1024 * 1024
 SLOWEST = 16 * 1024
 """Bytes a second; a body that comes more slowly, `seconds` aside, is given up."""
 
+LARGE = 16 * 1024
+"""Pieces of so many bytes are not copied before they are put together."""
+
 BROKEN = "The multipart body can't be read"
 CUT_OFF = "The multipart body ends too early"
 NO_FILE = "'file' part is missing: it must hold the image"
@@ -84,7 +87,7 @@ class Form:
     def __init__(self, content_type: str, path: Path, max_bytes: int) -> None:
         self.path = path
         self.max_bytes = max_bytes
-        self.blocks: list[bytes] = []
+        self.blocks: list[bytes | memoryview] = []
         self.gathered = 0
         self.size = 0
         self.parts = 0
@@ -156,7 +159,7 @@ class Form:
             self.size += length
             if self.size > self.max_bytes:
                 raise too_much(self.max_bytes)
-            self.blocks.append(data[start:end])
+            self.blocks.append(memoryview(data)[start:end] if length >= LARGE else data[start:end])
             self.gathered += length
         elif self.name == "data":
             if len(self.document) + length > MOST_DOCUMENT:

@@ -51,25 +51,37 @@ async def missed(request: Request, error: Exception) -> Response:
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do work for as long as the client waits for it. Raises ClientDisconnect."""
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(gone(request))
+    watch = Watch(asyncio.current_task())
+    watching = asyncio.ensure_future(watch.over(request))
     try:
-        await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect()
+        return await work
+    except asyncio.CancelledError:
+        if watch.is_alone:
+            raise ClientDisconnect() from None
+        raise
     finally:
-        for each in (task, watch):
-            each.cancel()
-        await asyncio.wait([task, watch])
-        if not task.cancelled():
-            task.exception()
+        watching.cancel()
 
 
-async def gone(request: Request) -> None:
-    """Wait until the client has closed its connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class Watch:
+    """Cancels a task when its client has closed the connection."""
+
+    def __init__(self, task: asyncio.Task[Any] | None) -> None:
+        assert task is not None, "requests are answered in tasks"
+        self.task = task
+        self.has_cancelled = False
+
+    async def over(self, request: Request) -> None:
+        """Wait until the client has gone."""
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        self.has_cancelled = True
+        self.task.cancel()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else has cancelled the task; ask once."""
+        return self.has_cancelled and self.task.uncancel() == 0
 
 
 def check_encoding(request: Request) -> None:

@@ -31,6 +31,7 @@ class Spending:
     def __init__(self, usage: Usage) -> None:
         self.usage = usage
         self.lock = threading.Lock()
+        self.writing = threading.Lock()
         self.counts: Counter[Counted] = Counter()
 
     async def spend(self, key: Key) -> Spent:
@@ -59,17 +60,21 @@ class Spending:
         return self.usage.account(key)
 
     def write(self) -> None:
-        """Write what memory holds. Raises DatabaseUnavailableError; then it is kept."""
-        with self.lock:
-            counts, self.counts = self.counts, Counter()
-        changed = {row: number for row, number in counts.items() if number}
-        try:
-            if changed:
-                self.usage.add(changed)
-        except BaseException:
+        """Write what memory holds. Raises DatabaseUnavailableError; then it is kept.
+
+        When this returns, what another thread was writing is written, too.
+        """
+        with self.writing:
             with self.lock:
-                self.counts.update(changed)
-            raise
+                counts, self.counts = self.counts, Counter()
+            changed = {row: number for row, number in counts.items() if number}
+            try:
+                if changed:
+                    self.usage.add(changed)
+            except BaseException:
+                with self.lock:
+                    self.counts.update(changed)
+                raise
 
     async def run(self) -> None:
         """Write again and again, until cancelled."""

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from optidash_integrations.errors import OptidashError, ProcessorError
 from optidash_integrations.exchange import Answer, FileBody
 from optidash_integrations.flows import in_thread
-from optidash_integrations.formats import of_media_type
 from optidash_integrations.headers import NO_STORE
 from optidash_integrations.server import asked as asking
 from optidash_integrations.server import replies
@@ -23,11 +22,11 @@ from optidash_integrations.server.engine_process import SHARED, Job
 from optidash_integrations.server.fetching import Fetching, wanted_of
 from optidash_integrations.server.keys import Key
 from optidash_integrations.server.metrics import Metrics
-from optidash_integrations.server.reception import NAME, Upload
+from optidash_integrations.server.reception import Pace, Upload, received
 from optidash_integrations.server.refusals import InvalidError
 from optidash_integrations.server.seams import NO_STORAGE, Document, Storing, Work
 from optidash_integrations.server.spending import Spending
-from optidash_integrations.server.temporary import Temporary, Workroom
+from optidash_integrations.server.temporary import Temporary, Workroom, result_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,7 +41,7 @@ MORE_ROOMS = 256
 """Requests that may be read, or fetched for, beside those that wait for the engine."""
 
 IN_MEMORY = 1024 * 1024
-"""Results of up to so many bytes are sent from memory."""
+"""Results of up to so many bytes are sent from memory, others from their files."""
 
 UPLOADS_IN_MEMORY = 64 * 1024 * 1024
 LEAST_IN_MEMORY = 64 * 1024
@@ -71,6 +70,19 @@ class Room:
         self.paths.append(path)
         return path
 
+    async def received(
+        self, body: AsyncIterator[bytes], kind: str, most_bytes: int, pace: Pace
+    ) -> Upload:
+        """Read a multipart body; see `reception.received`."""
+        path = self.place()
+        return self.taken(await received(body, kind, path, most_bytes, pace, self.memory), path)
+
+    def taken(self, upload: Upload, path: Path) -> Upload:
+        """Take note of what came, for which there was a place."""
+        if upload.source is not path:
+            self.let_go(path)
+        return upload
+
     def file(self, source: Path | bytes) -> Path:
         """Return a source as a file."""
         if isinstance(source, Path):
@@ -78,6 +90,10 @@ class Room:
         path = self.place()
         path.write_bytes(source)
         return path
+
+    def let_go(self, path: Path) -> None:
+        """Take note that a file is not there, or not this request's any more."""
+        self.paths.remove(path)
 
     def clear(self) -> None:
         """Delete all files."""
@@ -140,11 +156,13 @@ class Studio:
             raise OverloadedError(self.engines.retry_after())
         self.fetches += 1
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self.threads, lambda: self.fetching.fetch(wanted, room.place()))
+        path = room.place()
+        work = loop.run_in_executor(self.threads, self.fetching.fetch, wanted, path, room.memory)
         try:
-            return await unhurried(work)
+            upload = await unhurried(work)
         finally:
             self.fetches -= 1
+        return room.taken(upload, path)
 
     async def made(
         self,
@@ -165,12 +183,23 @@ class Studio:
         self.engines.check_room()
         spent = await self.spending.spend(key)
         try:
-            job = Job(upload.source, room.place(), asked.operations.to_dict())
+            job = Job(
+                upload.source,
+                room.place(),
+                asked.operations.to_dict(),
+                home=self.temporary.new_home() if place is None else None,
+                name=upload.name,
+                wanted=IN_MEMORY if binary else 0,
+            )
             told = await self.engines.process(job)
             self.look()
-            done = await in_thread(
-                self.finished, identity, told, upload, job, room, place, base_url, binary
-            )
+            if "name" in told:
+                room.let_go(job.result)
+                done = self.kept(identity, told, upload, job, base_url)
+            else:
+                done = await in_thread(
+                    self.finished, identity, told, upload, job, room, place, base_url, binary
+                )
         except Exception as error:
             if not isinstance(error, OptidashError) or error.public_status >= 500:
                 with suppress(OptidashError):
@@ -193,6 +222,18 @@ class Studio:
         if self.storing is None:
             raise InvalidError(NO_STORAGE)
         return await in_thread(self.storing.checked, store, key)
+
+    def kept(
+        self, identity: str, told: Mapping[str, Any], upload: Upload, job: Job, base_url: str
+    ) -> Done:
+        """Say what is known of a result that the engine has put where it belongs."""
+        assert job.home is not None, "the engine was told where"
+        name = told["name"]
+        self.temporary.written += told["output"]["bytes"] or 0
+        url = f"{base_url}/temp/{job.home.name}/{quote(name)}"
+        content = told.get("content")
+        answer = None if content is None else image_answer(content, told["type"])
+        return Done(success_document(identity, told, upload.name, name, url), answer)
 
     def finished(
         self,
@@ -256,24 +297,15 @@ async def unhurried(work: asyncio.Future[Upload]) -> Upload:
         raise
 
 
-def image_answer(body: FileBody, media_type: str) -> Answer:
-    """Return the answer that sends an image; small ones are read into memory here."""
+def image_answer(body: FileBody | bytes, media_type: str) -> Answer:
+    """Return the answer that sends an image."""
+    length = len(body) if isinstance(body, bytes) else body.length
     headers = [
         ("content-type", media_type),
-        ("content-length", str(body.length)),
+        ("content-length", str(length)),
         ("cache-control", NO_STORE),
     ]
-    if body.length > IN_MEMORY or body.file is None:
-        return Answer(200, headers, body)
-    with body.file as file:
-        return Answer(200, headers, file.read())
-
-
-def result_name(name: str, media_type: str) -> str:
-    """Return the name of a result: the source's, with the extension of what it is."""
-    found = of_media_type(media_type)
-    stem = PurePosixPath(name).stem or NAME
-    return f"{stem}.{found.extension}" if found else stem
+    return Answer(200, headers, body)
 
 
 def success_document(

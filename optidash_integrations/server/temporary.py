@@ -7,6 +7,7 @@ file's time of change is when it was made, its first bytes tell its type.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import logging
 import os
 import re
@@ -17,12 +18,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from optidash_integrations.exchange import Answer, FileBody, Request
-from optidash_integrations.formats import HEAD_BYTES, detect
+from optidash_integrations.formats import HEAD_BYTES, detect, of_media_type
 from optidash_integrations.headers import Representation, build, cache_status
+from optidash_integrations.server.reception import NAME
 from optidash_integrations.server.refusals import MissingError
 
 logger = logging.getLogger(__name__)
@@ -76,14 +78,16 @@ class Temporary:
 
     def keep(self, file: Path, name: str) -> Kept:
         """Take a finished file, which must lie on the same disk."""
-        kept = Kept(str(uuid.uuid4()), name)
-        home = self.home(kept.uuid)
-        home.mkdir(parents=True, mode=0o700)
+        home = self.new_home()
         now = self.clock()
         os.utime(file, (now, now))
         self.written += file.stat().st_size
-        file.rename(home / name)
-        return kept
+        moved(file, home, name)
+        return Kept(home.name, name)
+
+    def new_home(self) -> Path:
+        """Return the folder for a new result, which is made with it; its name is the result's."""
+        return self.home(str(uuid.uuid4()))
 
     def home(self, identity: str) -> Path:
         return self.folder / identity[:2] / identity
@@ -180,6 +184,19 @@ class Temporary:
                         yield made_at, status.st_size if files else 0, home
 
 
+def moved(file: Path, home: Path, name: str) -> None:
+    """Move a finished file into a new folder; whoever sees it there sees all of it."""
+    home.mkdir(parents=True, mode=0o700)
+    file.rename(home / name)
+
+
+def result_name(name: str, media_type: str) -> str:
+    """Return the name of a result: the source's, with the extension of what it is."""
+    found = of_media_type(media_type)
+    stem = PurePosixPath(name).stem or NAME
+    return f"{stem}.{found.extension}" if found else stem
+
+
 def body_of(result: Result) -> FileBody:
     return FileBody(result.path, 0, result.length, result.length, result.file)
 
@@ -212,6 +229,7 @@ class Workroom:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home: Path | None = None
+        self.numbers = itertools.count(1)
         self.lock: BinaryIO | None = None
 
     def open(self) -> None:
@@ -235,7 +253,7 @@ class Workroom:
     def place(self) -> Path:
         """Return where a new file may be made."""
         assert self.home is not None, "the workroom is not open"
-        return self.home / uuid.uuid4().hex
+        return self.home / str(next(self.numbers))
 
     def close(self) -> None:
         """Delete what is left of this process's folders."""

@@ -22,15 +22,16 @@ NAME = "optidash_integrations.server"
 is_installed = find_spec("opentelemetry") is not None
 trace: Any = import_module("opentelemetry.trace") if is_installed else None
 propagate: Any = import_module("opentelemetry.propagate") if is_installed else None
+tracer: Any = trace.get_tracer(NAME, __version__) if is_installed else None
+"""Whatever is set up later, and as long as nothing is, it does next to nothing."""
 
 
 @contextmanager
 def traced(method: str, headers: Mapping[str, str], exchange: Exchange) -> Iterator[None]:
     """Put a request into a span, whose parent is the one that its headers name."""
-    if trace is None:
+    if tracer is None:
         yield
         return
-    tracer = trace.get_tracer(NAME, __version__)
     with tracer.start_as_current_span(
         method, context=propagate.extract(headers), kind=trace.SpanKind.SERVER
     ) as span:

@@ -521,12 +521,16 @@ def test_a_request_without_a_key_is_logged_without_one(
     live: Live, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
-        live.ask("GET", "/healthz", key=False)
-        live.ask("GET", "/1.0/account", key=False)
-        live.ask("GET", "/1.0/account")
-        wait_until(lambda: len(facts_in(caplog)) == 3)  # a line is written after its answer
-    facts = sorted(facts_in(caplog), key=lambda each: str(each.get("key", "")))
-    assert [each.get("key") for each in facts] == [None, None, live.key.id]
+        answers = [
+            live.ask("GET", "/healthz", key=False),
+            live.ask("GET", "/1.0/account", key=False),
+            live.ask("GET", "/1.0/account"),
+        ]
+        ids = [answer.headers["x-request-id"] for answer in answers]
+        # A line is written after its answer, so that those of earlier requests may come late.
+        wait_until(lambda: {*ids} <= {each["id"] for each in facts_in(caplog)})
+    keys = {each["id"]: each.get("key") for each in facts_in(caplog)}
+    assert [keys[each] for each in ids] == [None, None, live.key.id]
 
 
 def facts_in(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:

@@ -90,6 +90,24 @@ async def test_a_source_in_memory_is_as_good_as_a_file(tmp_path: Path, make_job:
             assert told["output"]["width"] == width
 
 
+async def test_a_result_is_put_where_it_belongs_and_comes_back_if_it_is_short(
+    tmp_path: Path, make_job: MakeJob
+) -> None:
+    async with started(tmp_path) as engines:
+        homes = [tmp_path / "temp" / "5f" / str(number) for number in range(3)]
+        jobs = [replace(make_job(), home=home, name="harbour.old") for home in homes]
+        kept = await engines.process(jobs[0])
+        assert kept["name"] == "harbour.jpg"
+        content = (homes[0] / "harbour.jpg").read_bytes()
+        assert (len(content), "content" in kept) == (kept["output"]["bytes"], False)
+        short = await engines.process(replace(jobs[1], wanted=len(content)))
+        assert short["content"] == (homes[1] / "harbour.jpg").read_bytes() == content
+        long = await engines.process(replace(jobs[2], wanted=len(content) - 1))
+        assert not long.keys() & {"name", "content"}
+        assert (jobs[2].result.read_bytes(), homes[2].exists()) == (content, False)
+        assert not jobs[0].result.exists()
+
+
 async def test_an_image_in_memory_that_ends_a_process_is_not_tried_again(tmp_path: Path) -> None:
     async with started(tmp_path) as engines:
         (child,) = engines.children
@@ -258,6 +276,22 @@ async def test_closing_ends_everything(tmp_path: Path, make_job: MakeJob) -> Non
             await two
         assert child.process.poll() is not None
         engines.deadly.check(job.digest)
+
+
+async def test_a_result_that_nobody_waits_for_is_not_kept(
+    tmp_path: Path, make_job: MakeJob
+) -> None:
+    async with started(tmp_path) as engines:
+        for home in (None, tmp_path / "temp" / "5f" / "result"):
+            job = replace(make_job(slow=True), home=home, name="harbour.png")
+            task = await begun(engines, job)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            finish(job)
+            await until(lambda: engines.idle and not engines.tasks)
+            assert not job.result.exists()
+            assert home is None or not home.exists()
 
 
 async def test_a_process_ends_with_its_server(tmp_path: Path, make_job: MakeJob) -> None:

@@ -15,7 +15,9 @@ from optidash_integrations.server.limits import (
     checked_rate,
 )
 from optidash_integrations.server.refusals import InvalidError
+from optidash_integrations.server.shared_counts import PLACES, SharedCounts
 from tests.cache.servers import redis_address, redis_program, redis_server, redis_url
+from tests.server.children import outputs
 from tests.server.clocks import Clock
 
 __all__ = ["redis_address", "redis_program", "redis_server", "redis_url"]
@@ -118,6 +120,90 @@ def test_without_redis_each_server_counts_alone(redis_server):
         assert not limits.hit(SHOP).is_over
         redis_server.stop()
         assert counts(limits, SHOP, 3) == [False, False, True]
+
+
+# Several processes without Redis
+
+
+@pytest.fixture
+def rates(tmp_path):
+    return tmp_path / "rates"
+
+
+def test_the_workers_of_a_server_count_together(rates, clock):
+    with (
+        closing(KeyLimits("3/hour", shared=rates, clock=clock)) as one,
+        closing(KeyLimits("3/hour", shared=rates, clock=clock)) as two,
+    ):
+        assert counts(one, SHOP, 2) == [False, False]
+        clock.seconds += 600
+        assert two.hit(SHOP) == Tally(3, 0, 3000, False)
+        assert one.hit(SHOP) == Tally(3, 0, 3000, True)
+        assert counts(two, OTHER, 1) + counts(two, SLOW, 1) == [False, False]
+        clock.seconds += 3000
+        assert counts(two, SHOP, 4) == [False, False, False, True]
+        assert one.hit(SHOP).is_over
+        assert not two.is_shared  # which would cost each request a thread
+
+
+def test_no_request_is_lost_between_processes(rates):
+    code = """
+from pathlib import Path
+from optidash_integrations.server.keys import Key
+from optidash_integrations.server.limits import KeyLimits
+limits = KeyLimits("1500/hour", shared=Path(sys.argv[1]))
+print(sum(not limits.hit(Key(id="1a", name="shop")).is_over for _ in range(1000)))
+"""
+    assert sum(map(int, outputs(code, str(rates), count=3))) == 1500
+
+
+def test_a_process_that_is_killed_while_it_counts_stops_nobody(rates):
+    code = """
+import os, signal
+from pathlib import Path
+from optidash_integrations.server.shared_counts import SharedCounts
+counts = SharedCounts(Path(sys.argv[1]), lambda: 0.0)
+counts.incr("shop", 60)
+if not os.fork():
+    with counts.alone():
+        os.kill(os.getpid(), signal.SIGKILL)
+os.wait()
+print(counts.incr("shop", 60))
+"""
+    assert outputs(code, str(rates)) == ["2"]
+    with closing(SharedCounts(rates, lambda: 0.0)) as found:
+        assert found.get("shop") == 2
+
+
+def test_where_all_places_are_taken_the_window_that_ends_first_is_forgotten(rates, clock):
+    with closing(SharedCounts(rates, clock)) as found:
+        found.name_of = lambda key: bytes(8) + int(key).to_bytes(8, "big")  # all in one place
+        for number in range(1, PLACES + 1):
+            found.incr(str(number), 100 - number)
+        found.incr("50", 100)
+        assert [found.get(str(number)) for number in range(1, PLACES + 1)] == [1] * 7 + [0]
+        assert found.get("50") == 1
+        clock.seconds += 99
+        assert found.incr("1", 10) == 1
+        assert found.get("50") == 1
+
+
+def test_counts_can_be_forgotten(rates, clock):
+    with closing(SharedCounts(rates, clock)) as found:
+        found.incr("a", 10)
+        found.incr("b", 10)
+        found.clear("a")
+        found.clear("nobody")
+        assert (found.get("a"), found.get("b")) == (0, 1)
+        assert found.get_expiry("b") == clock.seconds + 10
+        found.reset()
+        assert found.get("b") == 0
+
+
+def test_where_the_file_can_not_be_had_each_process_counts_alone(tmp_path, caplog):
+    with closing(KeyLimits("1/hour", shared=tmp_path / "missing" / "rates")) as limits:
+        assert counts(limits, SHOP, 2) == [False, True]
+    assert "each process counts requests for itself" in caplog.text
 
 
 @pytest.mark.parametrize(

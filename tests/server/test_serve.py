@@ -186,6 +186,30 @@ def test_several_workers_share_keys_results_and_numbers(start: Serve) -> None:
     assert served.end() == 0
 
 
+def test_a_key_may_call_as_often_as_it_may_however_many_workers_there_are(start: Serve) -> None:
+    served = start("--workers", "2", "--rate-limit", "20/hour")
+    wait_until(lambda: served.text.count("Application startup complete") == 2, 60)
+    head = f"GET /1.0/account HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key()}\r\n"
+    answers: list[bytes] = []
+
+    def ask() -> None:
+        for _ in range(10):
+            with socket.create_connection(("127.0.0.1", served.port), 30) as connection:
+                connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
+                answers.append(b"".join(iter(lambda: connection.recv(65536), b"")))
+
+    callers = [threading.Thread(target=ask) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    statuses = [answer[9:12] for answer in answers]
+    assert (statuses.count(b"200"), statuses.count(b"429")) == (20, 20)
+    left = [int(found) for found in re.findall(rb"x-ratelimit-remaining: (\d+)", b"".join(answers))]
+    assert sorted(left, reverse=True) == [*range(19, -1, -1), *[0] * 20]
+    assert served.end() == 0
+
+
 def test_a_killed_worker_is_replaced_and_leaves_no_half_file(start: Serve) -> None:
     served = start("--workers", "2")
     wait_until(lambda: served.text.count("Application startup complete") == 2, 60)

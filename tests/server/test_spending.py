@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import pytest
 from optidash_integrations.server.database import Database, DatabaseUnavailableError
 from optidash_integrations.server.keys import Key, Keys
 from optidash_integrations.server.spending import Spending
-from optidash_integrations.server.usage import OutOfCreditsError, Usage
+from optidash_integrations.server.usage import Counted, OutOfCreditsError, Usage
 from tests.server.clocks import Clock
 from tests.server.live import configured, data, image, running
 
@@ -56,6 +59,35 @@ async def test_calls_without_a_quota_are_written_together(
     await spend(spending, one, 1)
     spending.write()
     assert usage.used() == {shop.id: 6, one.id: 4}
+
+
+class SlowUsage(Usage):
+    """Writes only when a test lets it."""
+
+    def __init__(self, database: Database, *, clock: Clock) -> None:
+        super().__init__(database, clock=clock)
+        self.begun, self.allowed = threading.Event(), threading.Event()
+
+    def add(self, counts: Mapping[Counted, int]) -> None:
+        self.begun.set()
+        assert self.allowed.wait(30)
+        super().add(counts)
+
+
+async def test_an_account_is_told_of_what_is_being_written(
+    keys: Keys, database: Database, clock: Clock
+) -> None:
+    shop, _ = keys.create("shop")
+    usage = SlowUsage(database, clock=clock)
+    spending = Spending(usage)
+    await spend(spending, shop, 2)
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(spending.write)
+        assert usage.begun.wait(30)
+        asked = threads.submit(spending.account, shop)
+        wait([asked], 0.1)  # it would be wrong by now
+        usage.allowed.set()
+        assert asked.result(30)["credits"]["used"] == 2
 
 
 async def test_calls_with_a_quota_are_counted_at_once_and_never_one_too_many(
