@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,13 +83,15 @@ def process(
     recipe = recipe_of(operations, target, probe, plan, moves=moves)
     recipe = replace(recipe, patient=limits.patient)
     job = job_of(operations, data, probe, plan, recipe, tools, limits, watch)
-    with watch.limit():
-        content, image, recipe = worked(job, recipe, moves=moves)
+    with ThreadPoolExecutor(1) as aside:  # a digest of megabytes fits beside the decoding
+        described = aside.submit(describe, data) if tools.describes else None
+        with watch.limit():
+            content, image, recipe = worked(job, recipe, moves=moves)
     told = told_of(job, image, notes)
-    if tools.describes:
-        told = replace(told, input=ImageInfo.from_dict(describe(data).fields()))
-        return variant(content, recipe, told)
-    return plain_variant(content, image, recipe, told)
+    if described is None:
+        return plain_variant(content, image, recipe, told)
+    told = replace(told, input=ImageInfo.from_dict(described.result().fields()))
+    return variant(content, recipe, told)
 
 
 def worked(job: Job, recipe: Recipe, *, moves: bool) -> tuple[bytes, pyvips.Image, Recipe]:
