@@ -36,6 +36,9 @@ QUALITIES = {
 # PNG's row filters, as flags of libpng: none, as oxipng finds better ones, or the best of all.
 NO_FILTER, ALL_FILTERS = 0x08, 0xF8
 
+# Pixels from which oxipng's tenth of a second and more for a photograph is too long to wait.
+SLOW_FROM = 250_000
+
 # The longest side that a format, or its encoder, can do.
 LONGEST_SIDE = {
     formats.JPEG: 65_500,
@@ -180,10 +183,11 @@ def png(image: pyvips.Image, recipe: Recipe) -> bytes:
         content = image.pngsave_buffer(palette=True, effort=5, **recipe.common)
         if recipe.compression not in TARGETS or is_good_enough(image, content, recipe.compression):
             return lossless.packed(content, lossless.THOROUGH_LEVEL)
-    if not (recipe.patient or recipe.graphic or is_graphic(image)):
+    is_worth_it = recipe.patient or recipe.graphic or is_graphic(image)
+    if not is_worth_it and image.width * image.height >= SLOW_FROM:
         return image.pngsave_buffer(filter=ALL_FILTERS, compression=6, **recipe.common)
     plain = image.pngsave_buffer(filter=NO_FILTER, compression=1, **recipe.common)
-    return lossless.packed(plain, lossless.THOROUGH_LEVEL)
+    return lossless.packed(plain, lossless.THOROUGH_LEVEL if is_worth_it else lossless.QUICK_LEVEL)
 
 
 def is_for_palette(image: pyvips.Image, recipe: Recipe) -> bool:

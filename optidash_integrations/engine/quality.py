@@ -102,8 +102,8 @@ def kind_of(image: pyvips.Image) -> Kind:
 
 
 def is_graphic(image: pyvips.Image) -> bool:
-    """Say whether a picture compresses as drawings, charts and text do, or is a very small one."""
-    return image.width * image.height < TILE**2 or kind_of(image).graphic
+    """Say whether a picture compresses as drawings, charts and text do."""
+    return kind_of(image).graphic
 
 
 def is_smooth(image: pyvips.Image) -> bool:

@@ -89,11 +89,11 @@ def test_a_side_that_the_format_has_not_is_an_error_of_ours() -> None:
 
 
 def test_a_png_of_a_photograph_that_somebody_waits_for_is_not_packed() -> None:
-    image = photo(400, 300)
+    image = photo(640, 480)
     quick, slow = (encode(image, Recipe(formats.PNG, patient=it)) for it in (False, True))
     assert len(slow) < len(quick)
     assert lossless.packed(quick, lossless.THOROUGH_LEVEL) != quick
-    drawn = page(400, 300)
+    drawn = page(640, 480)
     written = encode(drawn, Recipe(formats.PNG, lossless=True))
     assert lossless.packed(written, lossless.THOROUGH_LEVEL) == written
 
