@@ -51,6 +51,7 @@ $(VENV42)/.dev: pyproject.toml scripts/install
 
 programs:
 	@scripts/programs $(PROGRAMS)
+	@scripts/azurite build/azurite
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -m $(SITES).demo $(if $(ONCE),--once) $(if $(PHOTOS),--photos "$(PHOTOS)")

@@ -28,6 +28,9 @@ from tests.cache.servers import free_port, s3_address
 __all__ = ["azurite", "azurite_address", "s3", "s3_address", "swift"]
 
 ACCOUNT = "devstoreaccount1"
+# Where `scripts/azurite` puts it.
+INSTALLED = Path(__file__).parents[2] / "build" / "azurite" / "node_modules" / ".bin"
+
 # What Azurite is shipped with, for everybody.
 ACCOUNT_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -70,11 +73,12 @@ def s3(s3_address: str) -> Iterator[S3]:
 
 @pytest.fixture(scope="session")
 def azurite_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of Azurite's account. AZURITE names the program where PATH has none.
+    """Give the address of Azurite's account. AZURITE names the program where it is elsewhere.
 
     It comes from npm, which the project needs for nothing else, so it may be missing everywhere.
     """
-    program = os.environ.get("AZURITE") or shutil.which("azurite-blob")
+    installed = shutil.which("azurite-blob", path=INSTALLED) or shutil.which("azurite-blob")
+    program = os.environ.get("AZURITE") or installed
     if program is None:
         pytest.skip("azurite is not installed")
     port, folder = free_port(), tmp_path_factory.mktemp("azurite")
