@@ -38,7 +38,8 @@ def test_three_processes_share_a_folder_and_its_budget(
         child.start()
     largest = 0
     while any(child.is_alive() for child in children):
-        largest = max(largest, on_disk_now(folder))
+        # What one walk met twice, or met after it was removed, the next one does not.
+        largest = max(largest, min(on_disk_now(folder) for _ in range(2)))
         for child in children:
             child.join(0.02)
     results = [answers.get(timeout=10) for _ in children]
