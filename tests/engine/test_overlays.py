@@ -161,3 +161,21 @@ def test_a_watermark_folder_s_pictures_can_be_laid_over(tmp_path: Path) -> None:
         OptionError, match=r'watermark.id takes the name of a registered watermark, not "other"'
     ):
         made(page(), tools, watermark={"id": "other"})
+
+
+def test_a_watermark_that_can_not_be_read_is_not_the_source_s_fault(tmp_path: Path) -> None:
+    whole = encoded(quarters(40, 20))
+    (tmp_path / "logo.png").write_bytes(whole[:-40])
+    (tmp_path / "text.png").write_bytes(b"a text")
+    cases = [("logo", LIMITS, "a damaged one"), ("text", LIMITS, "a format that is not read")]
+    (tmp_path / "large.png").write_bytes(encoded(noise(250, 250)))
+    cases.append(("large", Limits(max_pixels=60_000), "one past the limits"))
+    for name, limits, reason in cases:
+        asked = Operations.from_dict({"watermark": {"id": name}})
+        with pytest.raises(OptionError, match=reason) as caught:
+            process(encoded(page()), asked, formats.PNG, limits, Tools(watermarks=tmp_path))
+        assert caught.value.name == "watermark.id"
+        assert str(tmp_path) not in str(caught.value)
+    fetched = Tools(fetch=lambda url: whole[:-40])
+    with pytest.raises(OptionError, match=r"watermark\.url takes .* not a damaged one"):
+        made(page(), fetched, watermark={"url": "https://pictures.example/logo.png"})

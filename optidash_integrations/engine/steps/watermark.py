@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from optidash_integrations.engine.watermarks import Watermarks, laid, opened
-from optidash_integrations.errors import OptionError
+from optidash_integrations.errors import (
+    BrokenImageError,
+    ImageError,
+    ImageTooLargeError,
+    OptionError,
+    Said,
+    SourceNotFoundError,
+    UnsupportedImageError,
+)
 
 if TYPE_CHECKING:
     import pyvips
@@ -33,11 +41,26 @@ def watermarked(image: pyvips.Image, job: Job) -> pyvips.Image:
 
 
 def mark_for(asked: Watermark, job: Job) -> pyvips.Image:
-    """Return the watermark: from its address where one is given, else the registered one."""
-    if asked.url is None:
-        return Watermarks(job.tools.watermarks, job.limits).load(asked.id or "")
-    if job.tools.fetch is None:
-        raise OptionError(
-            "watermark.url", "nothing here: no host may be asked for pictures", asked.url
+    """Return the watermark: from its address where one is given, else the registered one.
+
+    Raises OptionError where it can't be read: the source is not to blame for that.
+    """
+    name = "watermark.id" if asked.url is None else "watermark.url"
+    try:
+        if asked.url is None:
+            return Watermarks(job.tools.watermarks, job.limits).load(asked.id or "")
+        if job.tools.fetch is None:
+            raise OptionError(name, "nothing here: no host may be asked for pictures", asked.url)
+        return opened(job.tools.fetch(asked.url), job.limits)
+    except (ImageError, SourceNotFoundError) as error:
+        found = next(
+            (words for kind, words in UNREAD if isinstance(error, kind)), "one that is gone"
         )
-    return opened(job.tools.fetch(asked.url), job.limits)
+        raise OptionError(name, "a picture that can be read here", Said(found)) from error
+
+
+UNREAD = (
+    (ImageTooLargeError, "one past the limits"),
+    (BrokenImageError, "a damaged one"),
+    (UnsupportedImageError, "one of a format that is not read"),
+)
