@@ -10,10 +10,10 @@ from optidash_integrations.engine import jpeg2000, lossless, pillow, vips
 from optidash_integrations.engine.metadata import KEEP
 from optidash_integrations.engine.quality import (
     TARGETS,
+    has_few_colours,
     is_good_enough,
     is_graphic,
     is_smooth,
-    may_lose_colours,
     settle,
 )
 
@@ -90,7 +90,7 @@ class Recipe:
             return False
         if self.format is formats.AVIF:
             return self.quality != 100 and pillow.writes_avif()  # 100 leaves nothing to tune
-        return self.format is formats.WEBP and pillow.writes_webp()
+        return self.format is formats.WEBP and pillow.has("webp")
 
 
 def encode(image: pyvips.Image, recipe: Recipe) -> bytes:
@@ -179,11 +179,12 @@ def png(image: pyvips.Image, recipe: Recipe) -> bytes:
     Of a photograph oxipng makes a twentieth less than libpng with all its filters, in three times
     the time: not while somebody waits.
     """
-    if is_for_palette(image, recipe):
+    graphic = recipe.graphic or is_graphic(image)
+    if graphic and is_for_palette(image, recipe):
         content = image.pngsave_buffer(palette=True, effort=5, **recipe.common)
         if recipe.compression not in TARGETS or is_good_enough(image, content, recipe.compression):
             return lossless.packed(content, lossless.THOROUGH_LEVEL)
-    is_worth_it = recipe.patient or recipe.graphic or is_graphic(image)
+    is_worth_it = recipe.patient or graphic
     if not is_worth_it and image.width * image.height >= SLOW_FROM:
         return image.pngsave_buffer(filter=ALL_FILTERS, compression=6, **recipe.common)
     plain = image.pngsave_buffer(filter=NO_FILTER, compression=1, **recipe.common)
@@ -191,10 +192,10 @@ def png(image: pyvips.Image, recipe: Recipe) -> bytes:
 
 
 def is_for_palette(image: pyvips.Image, recipe: Recipe) -> bool:
-    """Say whether a palette is worth trying: grey needs none, a photograph is worse for it."""
+    """Say whether a palette is worth trying for a graphic: grey needs none."""
     if recipe.lossless or image.bands < 3:
         return False
-    return recipe.graphic or (recipe.compression in TARGETS and may_lose_colours(image))
+    return recipe.graphic or (recipe.compression in TARGETS and has_few_colours(image))
 
 
 def gif(image: pyvips.Image, recipe: Recipe) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from optidash_integrations.engine import pillow
@@ -16,11 +15,7 @@ LEAST_DECIBELS, DECIBELS_A_STEP = 20.0, 0.3
 
 def available() -> bool:
     """Say whether JPEG 2000 can be written here."""
-    if find_spec("PIL") is None:
-        return False
-    from PIL import features
-
-    return bool(features.check("jpg_2000"))
+    return pillow.has("jpg_2000")
 
 
 def written(image: pyvips.Image, quality: int | None, profile: bytes | None = None) -> bytes:

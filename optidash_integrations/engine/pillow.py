@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from optidash_integrations import formats, heads
 from optidash_integrations.engine import vips
-from optidash_integrations.errors import ProcessorError
+from optidash_integrations.errors import ImageError, ProcessorError
+from optidash_integrations.probes import HAS_PILLOW
 
 if TYPE_CHECKING:
     import pyvips
@@ -40,24 +40,22 @@ LESS, LESS_UP_TO, SAME_FROM = 5, 64, 88
 
 
 @cache
-def writes_webp() -> bool:
-    """Say whether WebP can be written so here."""
-    if find_spec("PIL") is None:
+def has(feature: str) -> bool:
+    """Say whether Pillow is here, and was built with this: `webp`, `avif`, `jpg_2000`."""
+    if not HAS_PILLOW:
         return False
     from PIL import features
 
-    return bool(features.check("webp"))
+    return bool(features.check(feature))
 
 
 @cache
 def writes_avif() -> bool:
     """Say whether AVIF can be written so here, tuned for the metric."""
-    if find_spec("PIL") is None:
+    if not has("avif"):
         return False
-    from PIL import Image, features
+    from PIL import Image
 
-    if not features.check("avif"):
-        return False
     try:
         Image.new("RGB", (16, 16)).save(io.BytesIO(), "AVIF", speed=10, advanced=TUNING)
     except (OSError, ValueError):
@@ -119,14 +117,17 @@ def shrunk(data: bytes, by: int) -> pyvips.Image | None:
     to complain of: progressive, in many scans, of which libvips bounds the number, in CMYK,
     damaged, or with more pixels than Pillow takes.
     """
-    if find_spec("PIL") is None or data.count(SCAN) > MOST_SCANS:
+    if not HAS_PILLOW or data.count(SCAN) > MOST_SCANS:
         return None
     from PIL import Image, ImageFile
 
     if ImageFile.LOAD_TRUNCATED_IMAGES:  # a site's own setting; here what breaks off is refused
         return None
     try:
-        with heads.picture(io.BytesIO(data), formats.JPEG) as picture:
+        with (
+            heads.reading(formats.JPEG),
+            heads.picture(io.BytesIO(data), formats.JPEG) as picture,
+        ):
             width, height = picture.size
             if picture.mode not in SPACES or picture.info.get("progressive"):
                 return None
@@ -135,7 +136,7 @@ def shrunk(data: bytes, by: int) -> pyvips.Image | None:
             if picture.size != size or width * height > (Image.MAX_IMAGE_PIXELS or 0):
                 return None
             content = picture.tobytes()
-    except Exception:  # noqa: BLE001  Pillow's readers raise whatever their parsing meets
+    except ImageError:
         return None
     bands = len(picture.mode)
     image = vips.pyvips.Image.new_from_memory(content, *size, bands, "uchar")

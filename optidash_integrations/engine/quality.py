@@ -257,14 +257,12 @@ def opaque(image: pyvips.Image) -> pyvips.Image:
     return (image if image.bands == 3 else image.colourspace("srgb")).copy_memory()
 
 
-def may_lose_colours(image: pyvips.Image) -> bool:
-    """Say whether a palette suits a picture: drawings and text, large enough to be measured.
+def has_few_colours(image: pyvips.Image) -> bool:
+    """Say whether a palette suits a graphic: one large enough to be measured.
 
     Where a photograph is part of one, its colours are too many, even told apart by four bits each.
     """
-    if image.width * image.height < TILE**2:
-        return False
-    return kind_of(image).graphic and colours_of(opaque(image)) <= PALETTE
+    return image.width * image.height >= TILE**2 and colours_of(opaque(image)) <= PALETTE
 
 
 def colours_of(image: pyvips.Image) -> int:
