@@ -97,12 +97,12 @@ class Client(Generic[W]):
             if type(monthly_budget) is not int or monthly_budget < 0:
                 raise OptionError("monthly_budget", "a whole number, 0 or more", monthly_budget)
             if ledger is None:
-                ledger = Ledger(Path(budget_file) if budget_file else default_cache_dir() / FILE)
+                ledger = Ledger(file_of("budget_file", budget_file) or default_cache_dir() / FILE)
             budget = MonthlyBudget(ledger, account, monthly_budget, clock=clock)
-        validators = Validators(Path(validators_file)) if validators_file else None
+        kept = file_of("validators_file", validators_file)
         self.api = Api(
             self.config,
-            validators=validators,
+            validators=Validators(kept) if kept else None,
             budget=budget,
             gate=gate,
             shared=shared_limits(shared_url, account) if shared_url else None,
@@ -130,6 +130,15 @@ class Client(Generic[W]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(api_url={self.config.api_url!r})"
+
+
+def file_of(name: str, value: object) -> Path | None:
+    """Return the path that an argument of this name gives; raises OptionError for what is none."""
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise OptionError(name, "the path of a file", value)
+    return Path(value)
 
 
 def content_of(image: Target | bytes | None) -> bytes | None:

@@ -669,3 +669,10 @@ def test_webhooks_are_asked_for_in_utc_and_by_any_collection_of_states(
     speaker.webhooks(status={"failed"}, start=datetime(2026, 3, 4, 1, tzinfo=east))
     query = parse_qs(urlsplit(server.seen[-1].path).query)
     assert query == {"status": ["failed"], "start": ["2026-03-03T23:00:00+00:00"]}
+
+
+@pytest.mark.parametrize("name", ["budget_file", "validators_file"])
+@pytest.mark.parametrize("value", [5, "", b"bytes"])
+def test_a_file_of_its_own_is_told_by_its_path(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"{name} takes the path of a file, not"):
+        OptidashClient("key", monthly_budget=1, **{name: value})
