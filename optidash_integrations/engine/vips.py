@@ -7,6 +7,7 @@ of pyvips in it too; as does what `heap` asks of the C library.
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -31,6 +32,13 @@ MISSING = (
 
 # libvips' warnings of damaged files go nowhere; what matters comes as an error.
 os.environ.setdefault("VIPS_WARNING", "0")
+
+# At DEBUG pyvips logs every call, and again for each attribute that the text of an image is made
+# of: within a handler, which holds its lock. Two threads and two handlers wait for each other for
+# ever.
+logger = logging.getLogger("pyvips")
+if logger.level == logging.NOTSET:
+    logger.setLevel(logging.INFO)
 
 try:
     import pyvips
