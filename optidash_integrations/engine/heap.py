@@ -77,7 +77,7 @@ class Heap:
         self.since = 0
 
     def count(self, size: int) -> None:
-        """Count a picture of `size` bytes that is about to be worked on."""
+        """Count a picture of `size` bytes that was worked on."""
         if self.trim is None:
             return
         with self.lock:

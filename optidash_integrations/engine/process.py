@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from optidash_integrations.probes import Probe
     from optidash_integrations.variants import ImageData
 
-RECIPE = 5
+RECIPE = 6
 """Counts up with every change that gives other bytes or pixels for the same operations."""
 
 # What `auto` gives for sources that are not for browsers.
@@ -75,7 +75,6 @@ def process(
         raise OptionError("output.format", f"one of {names}", target.name)
     moves = probe.is_animated and stays_animated(operations, target, probe)
     vips.claim()
-    HEAP.count(4 * probe.width * probe.height * probe.frames)
     watch = Watch(limits.max_seconds)
     sight, notes = seen(data, probe, operations, tools, limits)
     size = probe.upright_width, probe.upright_height
@@ -83,10 +82,15 @@ def process(
     recipe = recipe_of(operations, target, probe, plan, moves=moves)
     recipe = replace(recipe, patient=limits.patient)
     job = job_of(operations, data, probe, plan, recipe, tools, limits, watch)
-    with ThreadPoolExecutor(1) as aside:  # a digest of megabytes fits beside the decoding
-        described = aside.submit(describe, data) if tools.describes else None
-        with watch.limit():
-            content, image, recipe = worked(job, recipe, moves=moves)
+    try:
+        with ThreadPoolExecutor(1) as aside:  # a digest of megabytes fits beside the decoding
+            described = aside.submit(describe, data) if tools.describes else None
+            with watch.limit():
+                content, image, recipe = worked(job, recipe, moves=moves)
+    finally:
+        HEAP.count(
+            4 * probe.frames * (probe.width * probe.height + plan.final_width * plan.final_height)
+        )
     told = told_of(job, image, notes)
     if described is None:
         return plain_variant(content, image, recipe, told)

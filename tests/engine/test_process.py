@@ -5,6 +5,7 @@ import io
 import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, ImageSequence
 
 from optidash_integrations import formats
+from optidash_integrations.engine.heap import Heap
 from optidash_integrations.engine.process import process
 from optidash_integrations.errors import (
     AnimatedImageError,
@@ -19,6 +21,7 @@ from optidash_integrations.errors import (
     ForkedTooLateError,
     ImageTooLargeError,
     OptionError,
+    ProcessorError,
 )
 from optidash_integrations.formats import Format
 from optidash_integrations.limits import Limits
@@ -436,6 +439,26 @@ def test_a_file_is_processed_under_its_own_name(tmp_path: Path) -> None:
     assert made(file).width == 80
     with pytest.raises(ImageTooLargeError):
         made(file, {}, None, Limits(max_input_bytes=100))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_memory_is_counted_when_the_picture_no_longer_needs_it(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    order: list[str] = []
+
+    def written(*_: object) -> bytes:
+        order.append("written")
+        if fails:
+            raise ProcessorError("no pixels")
+        return encoded(quarters())
+
+    monkeypatch.setattr("optidash_integrations.engine.process.encode", written)
+    heap = Heap(lambda _: order.append("given back"), between=1)
+    monkeypatch.setattr("optidash_integrations.engine.process.HEAP", heap)
+    with pytest.raises(ProcessorError) if fails else nullcontext():
+        made(encoded(quarters()), {})
+    assert order == ["written", "given back"]
 
 
 def test_threads_get_the_same_bytes_as_one_alone() -> None:

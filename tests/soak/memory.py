@@ -107,9 +107,14 @@ def tried(number: int, known: tuple[list[Sample], list[Sample]], tools: Tools) -
 def soak(images: int, folder: Path) -> Report:
     """Process so many images, in two threads as a service does."""
     report, known, tools = Report(), files(), tools_in(folder)
+
+    def measured(number: int) -> str:
+        what = tried(number, known, tools)
+        report.sizes.append(resident())
+        return what
+
     with ThreadPoolExecutor(THREADS) as pool:
-        for what in pool.map(lambda number: tried(number, known, tools), range(images)):
-            report.sizes.append(resident())
+        for what in pool.map(measured, range(images)):
             if what.startswith("!"):
                 report.wrong.append(what)
             else:
