@@ -39,8 +39,9 @@ def blurred(image: pyvips.Image, asked: Filter) -> pyvips.Image:
         return image
     sigma = asked.blur.value
     precision = "integer" if sigma < 10 else "approximate"
+    # A wide blur asks for the same lines many times, which must not be decoded as often.
     made = with_premultiplied(
-        image, lambda i: i.gaussblur(sigma, min_ampl=TAILS, precision=precision)
+        image.copy_memory(), lambda i: i.gaussblur(sigma, min_ampl=TAILS, precision=precision)
     )
     # Effects that look at a pixel more than once would have it blurred each time.
     return made.copy_memory()
