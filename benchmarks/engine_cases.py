@@ -155,8 +155,9 @@ def by_calls(target: Format, data: bytes) -> bytes:
 
 
 def by_libavif(image: pyvips.Image) -> bytes:
-    speed = 6 if is_smooth(image) else 7
-    return pillow.avif(image, QUALITIES[formats.AVIF], speed)
+    smooth = is_smooth(image)
+    speed = 6 if smooth else 7
+    return pillow.avif(image, QUALITIES[formats.AVIF], speed, halved=smooth)
 
 
 CALLS: dict[Format, Callable[[pyvips.Image], bytes]] = {

@@ -43,7 +43,7 @@ def test_importing_and_making_the_engine_does_not_import_libvips() -> None:
 def test_the_engine_tells_its_revision_and_formats() -> None:
     engine = EngineProcessor()
     assert isinstance(engine, Processor)
-    assert engine.revision.startswith("engine-5-8.")
+    assert engine.revision.startswith("engine-6-8.")
     assert engine.formats == {"jpg", "png", "webp", "avif", "gif", "jp2"}
     assert engine.reads >= engine.formats | {"tiff", "bmp", "ico", "psd"}
     assert "svg" not in engine.reads

@@ -167,7 +167,7 @@ def encoder(recipe: Recipe) -> str:
         return "jpeg-patient" if recipe.patient or recipe.graphic else "jpeg"
     if recipe.format is formats.WEBP:
         return "webp-graphic" if recipe.graphic else "webp"
-    return "avif-pillow" if recipe.is_for_pillow else "avif"
+    return "avif-pillow" if recipe.is_for_pillow and not recipe.graphic else "avif"
 
 
 def settled_photo(image: pyvips.Image, recipe: Recipe, kind: Kind, write: Write) -> Recipe:

@@ -98,6 +98,19 @@ def test_a_png_of_a_photograph_that_somebody_waits_for_is_not_packed() -> None:
     assert lossless.packed(written, lossless.THOROUGH_LEVEL) == written
 
 
+def test_a_graphic_of_many_pixels_is_not_packed_while_somebody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = page(640, 480)
+    packed = encode(drawn, Recipe(formats.PNG, lossless=True))
+    monkeypatch.setattr("optidash_integrations.engine.encode.SLOW_FROM_GRAPHIC", 640 * 480)
+    quick = encode(drawn, Recipe(formats.PNG, lossless=True))
+    assert len(packed) < len(quick)
+    assert encode(drawn, Recipe(formats.PNG, lossless=True, patient=True)) == packed
+    made = opened(quick)
+    assert np.array_equal(np.asarray(made.convert("RGB")), drawn.numpy())
+
+
 def test_huffman_tables_of_its_own_cost_a_baseline_jpeg_too_much_time() -> None:
     image = photo(400, 300)
     quick = Recipe(formats.JPEG, quality=80, progressive=False)
