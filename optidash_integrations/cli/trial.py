@@ -37,6 +37,10 @@ def tiff() -> bytes:
     return head + table + bytes(4) + bytes([128]) * size
 
 
+# Pillow writes some pictures in libvips' stead, but none that keep their metadata.
+KEEPING = Operations.from_dict({"output": {"metadata": "all"}})
+
+
 def made_here(engine: EngineProcessor) -> set[str]:
     """Return the names of the formats that can be written; raises ProcessorMissingError."""
     return {name for name in engine.formats if converted(engine, png(), name) is not None}
@@ -56,7 +60,7 @@ def read_here(engine: EngineProcessor) -> set[str]:
 def converted(engine: EngineProcessor, source: bytes, name: str) -> bytes | None:
     """Return a picture in another format, None where that fails."""
     try:
-        return engine.process(source, Operations(), BY_NAME[name], Limits()).content
+        return engine.process(source, KEEPING, BY_NAME[name], Limits()).content
     except ProcessorMissingError:
         raise
     except OptidashError:
