@@ -44,6 +44,9 @@ SLOW = 6
 # The marker before each scan of a JPEG, of which thumbnails in its metadata have some too.
 SCAN, MOST_SCANS = b"\xff\xda", 4
 
+# A JPEG's first marker, those of sequential frames, and where in these the number of components is.
+SOI, FRAMES, COMPONENTS_AT = b"\xff\xd8", {b"\xff\xc0", b"\xff\xc1"}, 9
+
 # With that tuning a quality gives more points, and bytes, than elsewhere. So that it means what it
 # does in other programs, so much less is asked for up to the first of these, nothing less from the
 # second on.
@@ -137,7 +140,7 @@ def shrunk(data: bytes, by: int) -> pyvips.Image | None:
     to complain of: progressive, in many scans, of which libvips bounds the number, in CMYK,
     damaged, or with more pixels than Pillow takes.
     """
-    if not HAS_PILLOW or data.count(SCAN) > MOST_SCANS:
+    if not HAS_PILLOW or (not is_one_scan(data) and data.count(SCAN) > MOST_SCANS):
         return None
     from PIL import Image, ImageFile
 
@@ -161,3 +164,22 @@ def shrunk(data: bytes, by: int) -> pyvips.Image | None:
     bands = len(picture.mode)
     image = vips.pyvips.Image.new_from_memory(content, *size, bands, "uchar")
     return image.crop(0, 0, width // by, height // by).copy(interpretation=SPACES[picture.mode])
+
+
+def is_one_scan(data: bytes) -> bool:
+    """Say whether a JPEG's first scan has all of its components, so that no other may follow.
+
+    Looks at the headers alone: scans are counted through the whole file, which takes a millisecond
+    a megabyte. libjpeg refuses what follows then (ITU-T T.81, B.2.3).
+    """
+    at, components = len(SOI), 0
+    while data[at : at + 1] == b"\xff":
+        marker, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in FRAMES:
+            components = data[at + COMPONENTS_AT] if at + COMPONENTS_AT < len(data) else 0
+        if marker == SCAN:
+            return 0 < components == int.from_bytes(data[at + 4 : at + 5], "big")
+        if length < 2:
+            return False
+        at += 2 + length
+    return False

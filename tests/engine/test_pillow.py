@@ -151,6 +151,22 @@ def test_what_libvips_has_to_read_or_to_refuse_is_left_to_it(
     assert pillow.shrunk(whole[:-3000], 2) is None
 
 
+def test_what_follows_a_scan_of_all_components_is_refused_not_decoded() -> None:
+    whole = jpeg(640, 480)
+    assert pillow.is_one_scan(whole)
+    scan = whole[whole.index(pillow.SCAN) :].removesuffix(b"\xff\xd9")
+    assert pillow.shrunk(whole.removesuffix(b"\xff\xd9") + scan + b"\xff\xd9", 2) is None
+
+
+def test_headers_that_promise_more_scans_or_nothing_are_not_of_one_scan() -> None:
+    whole = jpeg(640, 480)
+    at = whole.index(pillow.SCAN)
+    of_one_component = whole[: at + 4] + b"\x01" + whole[at + 5 :]
+    others = jpeg(640, 480, interlace=True), of_one_component, whole[:at], whole[: at + 4], b""
+    for other in (*others, b"\xff\xd8\xff\xe0\0\0" + whole[2:], b"\xff\xd8\xff\xc0\0\x0b"):
+        assert not pillow.is_one_scan(other)
+
+
 def soft(width: int, height: int) -> vips.pyvips.Image:
     bands = [vips.pyvips.Image.perlin(width, height, cell_size=64, seed=n) for n in range(3)]
     image = bands[0].bandjoin(bands[1:]) * 90 + 128
