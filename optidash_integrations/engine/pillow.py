@@ -47,6 +47,10 @@ SCAN, MOST_SCANS = b"\xff\xda", 4
 # A JPEG's first marker, those of sequential frames, and where in these the number of components is.
 SOI, FRAMES, COMPONENTS_AT = b"\xff\xd8", {b"\xff\xc0", b"\xff\xc1"}, 9
 
+# Those after which no length comes; before the first of the others there are none of images.
+WITHOUT_LENGTH = {bytes([0xFF, code]) for code in (*range(0xD0, 0xDA), 0xFF)}
+FIRST = b"\xff\xc0"
+
 # With that tuning a quality gives more points, and bytes, than elsewhere. So that it means what it
 # does in other programs, so much less is asked for up to the first of these, nothing less from the
 # second on.
@@ -179,7 +183,7 @@ def is_one_scan(data: bytes) -> bool:
             components = data[at + COMPONENTS_AT] if at + COMPONENTS_AT < len(data) else 0
         if marker == SCAN:
             return 0 < components == int.from_bytes(data[at + 4 : at + 5], "big")
-        if length < 2:
+        if length < 2 or marker in WITHOUT_LENGTH or marker < FIRST:
             return False
         at += 2 + length
     return False

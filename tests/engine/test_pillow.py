@@ -167,6 +167,14 @@ def test_headers_that_promise_more_scans_or_nothing_are_not_of_one_scan() -> Non
         assert not pillow.is_one_scan(other)
 
 
+@pytest.mark.parametrize("code", [0x01, 0xD0, 0xD8, 0xFF])
+def test_scans_can_not_be_hidden_behind_a_marker_without_a_length(code: int) -> None:
+    """libjpeg goes on right after it; who took what follows for a length would look elsewhere."""
+    whole = jpeg(640, 480)
+    hidden = bytes([0xFF, code]) + (len(whole) + 2).to_bytes(2, "big")
+    assert not pillow.is_one_scan(pillow.SOI + hidden + bytes(len(whole)) + whole[2:])
+
+
 def soft(width: int, height: int) -> vips.pyvips.Image:
     bands = [vips.pyvips.Image.perlin(width, height, cell_size=64, seed=n) for n in range(3)]
     image = bands[0].bandjoin(bands[1:]) * 90 + 128
