@@ -172,8 +172,8 @@ def webp(image: pyvips.Image, recipe: Recipe) -> bytes:
 def avif(image: pyvips.Image, recipe: Recipe) -> bytes:
     """Write an AVIF at the knee of the curve: libvips' effort 4 takes five times effort 3.
 
-    Colour keeps its resolution, which at the same score takes fewer bytes than halving it does;
-    below `HALVED_BELOW` the same for what is smooth, in an eighth more time.
+    Colour keeps its resolution, which at the same score takes fewer bytes than halving it does,
+    but for what is smooth and below `HALVED_BELOW`: as many, in an eighth more time.
     """
     if recipe.is_for_pillow and recipe.graphic:
         return pillow.drawn_avif(image, recipe.quality)
@@ -200,12 +200,13 @@ def png(image: pyvips.Image, recipe: Recipe) -> bytes:
     waits.
     """
     graphic = recipe.graphic or is_graphic(image)
+    slow_from = SLOW_FROM_GRAPHIC if graphic else SLOW_FROM
+    is_slow = not recipe.patient and image.width * image.height >= slow_from
     if graphic and is_for_palette(image, recipe):
         content = image.pngsave_buffer(palette=True, effort=5, **recipe.common)
         if recipe.compression not in TARGETS or is_good_enough(image, content, recipe.compression):
-            return lossless.packed(content, lossless.THOROUGH_LEVEL)
-    slow_from = SLOW_FROM_GRAPHIC if graphic else SLOW_FROM
-    if not recipe.patient and image.width * image.height >= slow_from:
+            return content if is_slow else lossless.packed(content, lossless.THOROUGH_LEVEL)
+    if is_slow:
         return image.pngsave_buffer(filter=ALL_FILTERS, compression=6, **recipe.common)
     plain = image.pngsave_buffer(filter=NO_FILTER, compression=1, **recipe.common)
     is_worth_it = recipe.patient or graphic

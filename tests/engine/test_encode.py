@@ -109,6 +109,9 @@ def test_a_graphic_of_many_pixels_is_not_packed_while_somebody_waits(
     assert encode(drawn, Recipe(formats.PNG, lossless=True, patient=True)) == packed
     made = opened(quick)
     assert np.array_equal(np.asarray(made.convert("RGB")), drawn.numpy())
+    coarse = encode(drawn, Recipe(formats.PNG, compression="medium"))
+    assert opened(coarse).mode == "P"
+    assert lossless.packed(coarse, lossless.THOROUGH_LEVEL) != coarse
 
 
 def test_huffman_tables_of_its_own_cost_a_baseline_jpeg_too_much_time() -> None:
